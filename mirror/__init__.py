@@ -1,0 +1,3 @@
+"""Mirror: keep a page before it goes, and prove it afterwards."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""Disk and database: homes, keys, durable writes, the index."""

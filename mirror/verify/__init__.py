@@ -1,0 +1,1 @@
+"""The offline verifier: policy, checks, verdict."""

@@ -1,0 +1,203 @@
+"""Check 3 of the proof contract: segments → commits → root, over ranges of records that may run side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from hashlib import sha256
+
+from mirror.formats import merkle, segments, warc
+from mirror.verify import digests
+from mirror.verify.container import READ, Stream
+from mirror.verify.verdict import Name
+
+_SMALL = 2 << 20
+"""Records up to this many bytes are looked at in one piece."""
+
+_MAX_PROBLEMS = 20
+
+
+@dataclass(slots=True, kw_only=True)
+class Problem:
+    """Something wrong: its name, where, and a sentence."""
+
+    name: Name
+    place: str
+    sentence: str
+
+
+@dataclass(slots=True, kw_only=True)
+class RangeResult:
+    """What a range of records gave: tree nodes (see `merkle.Range`), CRC-32 and size of its compressed bytes."""
+
+    start: int
+    end: int
+    nodes: list[merkle.Node] = field(default_factory=list)
+    crc: int = 0
+    size: int = 0
+    raw: int = 0
+    digests: int = 0
+    problems: list[Problem] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """Records [first, last) that stand in bytes [start, end) of a file. `deep`: their own digests as well."""
+
+    start: int
+    end: int
+    first: int
+    last: int
+    compressed: bool
+    deep: bool
+
+
+def check_range(fd: int, job: Job, opening: segments.Opening) -> RangeResult:
+    """Hash every byte of a range once, and check that it is exactly its records.
+
+    Raises `MalformedError` for broken compression; everything else is in `problems`.
+    """
+    stream = Stream(fd, job.start, job.end, compressed=job.compressed)
+    committer = segments.Committer(opening.secret)
+    tree = merkle.Range(job.first)
+    result = RangeResult(start=job.first, end=job.last)
+    sizes: list[int] = []
+    for number in range(job.first, job.last):
+        cut = opening.cut(number)
+        total = sum(cut)
+        sizes.append(total)
+        if total <= _SMALL:
+            if not stream.ensure(total):
+                result.problems.append(_ends_early(stream, number))
+                return result
+            leaf_digests = _small(stream, cut, total, number, result, job.deep)
+        else:
+            found = _large(stream, cut, total, number, result, job.deep)
+            if found is None:
+                result.problems.append(_ends_early(stream, number))
+                return result
+            leaf_digests = found
+        tree.append(merkle.leaf_hash(committer.leaf(number, leaf_digests)))
+        if len(result.problems) >= _MAX_PROBLEMS:
+            return result
+    if stream.ensure(1):
+        result.problems.append(_problem(Name.UNSEALED_RECORD, job.last, "there is more than what was sealed"))
+    result.nodes = tree.nodes
+    result.raw = stream.tell()
+    if stream.source is not None:
+        result.crc = stream.source.crc
+        result.size = job.end - job.start
+        if not result.problems:
+            _members(stream, sizes, job, result)
+    return result
+
+
+def _small(stream: Stream, cut: list[int], total: int, number: int, result: RangeResult, deep: bool) -> list[bytes]:
+    buffer, position = stream.buffer, stream.position
+    end = position + total
+    head_end = buffer.find(b"\r\n\r\n", position, end)
+    if (
+        head_end < 0
+        or buffer[position : position + 10] != warc.VERSION
+        or warc.content_length(buffer[position : head_end + 4], head_end - position) != end - head_end - 8
+        or buffer[end - 4 : end] != warc.TAIL
+    ):
+        result.problems.append(_problem(Name.MALFORMED, number, "not one whole WARC record"))
+    view = memoryview(buffer)
+    out = []
+    at = position
+    for length in cut:
+        out.append(sha256(view[at : at + length]).digest())
+        at += length
+    if deep and head_end >= 0:
+        check = digests.Record(buffer[position : head_end + 4])
+        check.feed(view[head_end + 4 : end - 4])
+        _deep(check, number, result)
+    stream.position = end
+    return out
+
+
+def _large(
+    stream: Stream, cut: list[int], total: int, number: int, result: RangeResult, deep: bool
+) -> list[bytes] | None:
+    """A record of any size, segment by segment; None when the range ends before it does."""
+    if not stream.ensure(min(total, warc.MAX_HEAD)):
+        return None
+    buffer, position = stream.buffer, stream.position
+    head_end = buffer.find(b"\r\n\r\n", position, position + min(total, warc.MAX_HEAD))
+    head = buffer[position : head_end + 4] if head_end >= 0 else b""
+    if not head.startswith(warc.VERSION) or warc.content_length(head, len(head) - 4) != total - len(head) - 4:
+        result.problems.append(_problem(Name.MALFORMED, number, "not one whole WARC record"))
+    check = digests.Record(head) if deep and head else None
+    skip, left, tail = len(head), total - len(head) - 4, b""
+    out = []
+    for length in cut:
+        hasher = sha256()
+        for piece in _pieces(stream, length):
+            if piece is None:
+                return None
+            hasher.update(piece)
+            tail = (tail + bytes(piece[-4:]))[-4:]
+            if check is not None:
+                skipped = min(skip, len(piece))
+                skip -= skipped
+                body = piece[skipped : skipped + max(0, left)]
+                left -= len(body)
+                check.feed(body)
+        out.append(hasher.digest())
+    if tail != warc.TAIL:
+        result.problems.append(_problem(Name.MALFORMED, number, "the record does not end with two empty lines"))
+    if check is not None:
+        _deep(check, number, result)
+    return out
+
+
+def _pieces(stream: Stream, length: int) -> Iterator[memoryview | None]:
+    while length:
+        if not stream.ensure(1):
+            yield None
+            return
+        take = min(length, len(stream.buffer) - stream.position, READ * 4)
+        yield memoryview(stream.buffer)[stream.position : stream.position + take]
+        stream.position += take
+        length -= take
+
+
+def _deep(check: digests.Record, number: int, result: RangeResult) -> None:
+    for sentence in check.finish():
+        result.problems.append(_problem(Name.DIGEST_MISMATCH, number, sentence))
+    result.digests += check.checked
+
+
+def _members(stream: Stream, sizes: list[int], job: Job, result: RangeResult) -> None:
+    """One gzip member a record, without optional gzip fields, and nothing between members.
+
+    True boundaries are among the candidates, so taking the first that fits never misses them.
+    """
+    source = stream.source
+    if source is None:
+        return
+    if source.flags:
+        result.problems.append(_problem(Name.MALFORMED, job.first, "a gzip member with optional header fields"))
+        return
+    candidates = source.candidates()
+    for number, size in enumerate(sizes[:-1], job.first):
+        for _offset, isize in candidates:
+            if isize == size & 0xFFFFFFFF:
+                break
+        else:
+            result.problems.append(
+                _problem(Name.MALFORMED, number, "not one gzip member a record, or bytes between members")
+            )
+            return
+
+
+def _ends_early(stream: Stream, number: int) -> Problem:
+    at_start = stream.position >= len(stream.buffer)
+    if at_start:
+        return _problem(Name.RECORD_MISSING, number, "the file ends before this sealed record")
+    return _problem(Name.CONTENT_ALTERED, number, "the file ends within this sealed record")
+
+
+def _problem(name: Name, number: int, sentence: str) -> Problem:
+    return Problem(name=name, place=f"record {number}", sentence=sentence)

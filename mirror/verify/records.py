@@ -1,0 +1,83 @@
+"""WARC files that nobody sealed: their structure and the records' own digests (ISO 28500)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from mirror.errors import MalformedError
+from mirror.formats import warc
+from mirror.verify import digests
+from mirror.verify.container import READ, Stream
+from mirror.verify.verdict import Name
+
+_LENGTH = re.compile(rb"\r?\ncontent-length:[ \t]*([0-9]{1,18})[ \t]*\r?\n", re.I)
+_VERSION = re.compile(rb"WARC/(?:0\.1[78]|1\.[01])\r?\n")
+_TARGET = re.compile(rb"\r\nWARC-Target-URI: urn:mirror:(opening|seal):")
+_MAX_PROBLEMS = 20
+
+
+@dataclass(slots=True, kw_only=True)
+class Scan:
+    """Counts over a range, and what was wrong: (name, place, sentence)."""
+
+    records: int = 0
+    digests: int = 0
+    unchecked: int = 0
+    without_digest: int = 0
+    raw: int = 0
+    ours: int = 0  # openings and seals met
+    problems: list[tuple[Name, str, str]] = field(default_factory=list)
+
+
+def scan(fd: int, start: int, end: int, *, compressed: bool) -> Scan:
+    """Read [start, end) as WARC records one after the other, recomputing every digest they state.
+
+    Raises `MalformedError` where the compression or the record structure breaks.
+    """
+    stream = Stream(fd, start, end, compressed=compressed)
+    result = Scan()
+    while stream.ensure(1):
+        place = f"record {result.records} at uncompressed offset {stream.tell()}"
+        head = _head(stream, place)
+        length = _LENGTH.findall(head)
+        if len(length) != 1:
+            raise MalformedError("no single Content-Length", place)
+        check = digests.Record(head)
+        left = int(length[0])
+        while left:
+            if not stream.ensure(1):
+                raise MalformedError("the file ends within a record", place)
+            take = min(left, len(stream.buffer) - stream.position, READ * 4)
+            check.feed(memoryview(stream.buffer)[stream.position : stream.position + take])
+            stream.position += take
+            left -= take
+        for sentence in check.finish():
+            if len(result.problems) < _MAX_PROBLEMS:
+                result.problems.append((Name.DIGEST_MISMATCH, place, sentence))
+        if not stream.ensure(4) or stream.buffer[stream.position : stream.position + 4] != warc.TAIL:
+            raise MalformedError("a record does not end with two empty lines", place)
+        stream.position += 4
+        result.records += 1
+        result.digests += check.checked
+        result.unchecked += check.unchecked
+        result.without_digest += not check.checked
+        result.ours += bool(_TARGET.search(head))
+    result.raw = stream.tell()
+    return result
+
+
+def _head(stream: Stream, place: str) -> bytes:
+    want = 2048
+    while True:
+        whole = stream.ensure(want)
+        buffer, position = stream.buffer, stream.position
+        end = buffer.find(b"\r\n\r\n", position, position + warc.MAX_HEAD)
+        if not _VERSION.match(buffer, position):
+            raise MalformedError("not a WARC record", place)
+        if end >= 0:
+            stream.position = end + 4
+            return buffer[position : end + 4]
+        if not whole or want >= warc.MAX_HEAD:
+            raise MalformedError("a WARC header without end", place)
+        want *= 4
