@@ -117,6 +117,7 @@ class Connection:
     vantage: str = "direct"
     opened: float = 0.0
     seconds: float = 0.0  # name look-up, connect and TLS together
+    noted: bytes | None = None  # its line in the exchange log, once it was written
 
 
 class FailureKind(Enum):

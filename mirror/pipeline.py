@@ -19,12 +19,13 @@ from typing import Any, BinaryIO, TypeVar
 import mirror
 from mirror.capture import Browser, Capture, CaptureLimits, Missing, Scope, capture
 from mirror.config import Config
-from mirror.errors import HomeError
+from mirror.errors import HomeError, MirrorError
 from mirror.formats import urls
 from mirror.formats.warc import date
 from mirror.model import CaptureId, CaptureRow, Exchange, Report, UrlRow
+from mirror.net.connector import Vantage
 from mirror.net.cookies import Jar
-from mirror.net.fetch import Fetcher, Vantage
+from mirror.net.fetch import Fetcher
 from mirror.net.guard import Guard
 from mirror.record import Recorder, Sealed, Signer, Written
 from mirror.store import durable, reading
@@ -80,8 +81,9 @@ class Preserver:
         )
         self._limits = CaptureLimits(
             total_s=settings.page_timeout_s, max_bytes=settings.max_capture_bytes,
-            max_response=settings.max_response_bytes, max_requests=settings.max_requests, frame_depth=settings.frame_depth, retries=settings.retries,
-            idle_s=settings.idle_timeout_s,
+            max_response=settings.max_response_bytes, max_requests=settings.max_requests,
+            parallel_per_host=settings.connections_per_host,
+            frame_depth=settings.frame_depth, retries=settings.retries, idle_s=settings.idle_timeout_s,
         )  # fmt: skip
         self._scope = scope or Scope()
         self._watch = watch
@@ -92,6 +94,8 @@ class Preserver:
         self._database = ThreadPoolExecutor(1, thread_name_prefix="index")
         self._fetcher: Fetcher | None = None
         self._index: Index | None = None
+        self._unindexed: list[tuple[CaptureRow, asyncio.Future[None]]] = []
+        self._committing = asyncio.Lock()
 
     async def __aenter__(self) -> Preserver:
         self._index = await self._in(self._database, Index.open, self._home.index_path)
@@ -147,10 +151,25 @@ class Preserver:
         finally:
             staged.discard()
         row = self._row(identity, path, result, sealed, keeper.rows, date(started), date(finished))
-        index = self._index
-        if index is not None:
-            await self._in(self._database, index.add, row)
+        await self._enter(row)
         return Kept(row=row, path=path, result=result, sealed=sealed, seconds=time.monotonic() - begun)
+
+    async def _enter(self, row: CaptureRow) -> None:
+        """Into the index, with what other captures bring while a commit runs: one commit then serves them all."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._unindexed.append((row, done))
+        async with self._committing:
+            batch, self._unindexed = self._unindexed, []
+            if batch and self._index is not None:
+                try:
+                    await self._in(self._database, self._index.add, *(r for r, _ in batch))
+                except MirrorError as e:
+                    for _, waiting in batch:
+                        waiting.set_exception(e)
+                else:
+                    for _, waiting in batch:
+                        waiting.set_result(None)
+        await done
 
     def _stage(self, folder: Path) -> durable.Staged:
         durable.make_dir(folder, base=self._home.root)

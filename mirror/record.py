@@ -17,18 +17,18 @@ from typing import Any, Protocol
 
 from mirror.errors import LimitError, MalformedError
 from mirror.formats import dsse, gz, merkle, segments, statement, warc
-from mirror.formats.http1 import Dechunker
 from mirror.model import CaptureId, Connection, Exchange
 
 _FLUSH_BYTES = 1 << 20
 _FLUSH_PARTS = 900
+_TINY = 1200
 _CRLF = b"\r\n"
 
 ALONE = re.compile(
-    rb"^(?:set-cookie2?|cookie|(?:proxy-)?authorization|www-authenticate|location|referer|etag|content-md5|"
-    rb"(?:content-|repr-|want-)?digest|x-[a-z-]*hash|x-[a-z-]*(?:ip|addr|address|token|user|session|request-id|csrf)|"
-    rb"x-forwarded-[a-z]+|forwarded|via|true-client-ip|cf-connecting-ip|cf-ray|report-to|nel)[ \t]*:[^\n]*\n",
-    re.I | re.M,
+    rb"\n((?:(?:set-)?cookie2?|(?:proxy-)?authorization|forwarded|true-client-ip|cf-connecting-ip|etag|content-md5|"
+    rb"(?:content-|repr-)?digest|x-[a-z0-9-]*(?:ip|addr|address|token|user|session|csrf|hash|md5|forwarded-for))"
+    rb"[ \t]*:[^\n]*)(?=\n)",
+    re.I,
 )
 """Header lines that may have to be withheld one day: each is a segment of its own."""
 
@@ -98,7 +98,8 @@ class Recorder:
         self._second, self._second_text = -1, ""
         self._payloads: dict[str, Written] = {}
         self._urls: dict[str, str] = {}  # digest → URL of the first response with that payload
-        self._log: list[bytes] = []
+        self._log: list[bytes] = []  # connections and certificates
+        self._exchanges: list[bytes] = []
         self._connections: set[int] = set()
         self._certificates: set[str] = set()
 
@@ -147,8 +148,10 @@ class Recorder:
         return self._plain(kind, uri, content_type, [block], self._date(when))
 
     def exchanges(self, when: float) -> Written:
-        """The log of all exchanges so far: connections, certificates, timing, failures; a JSON object a line."""
-        return self.metadata("exchanges", "application/jsonl", self._log or [b"\n"], when)
+        """The log of all exchanges so far, a JSON object a line: connections and certificates first, then each exchange
+        (timing, failure), which is a segment of its own."""
+        pieces = [b"".join(self._log), *self._exchanges] if self._log else self._exchanges
+        return self.metadata("exchanges", "application/jsonl", pieces or [b"\n"], when)
 
     # -- the end of the file
 
@@ -187,25 +190,17 @@ class Recorder:
         whole = sha256()
         for piece in body:
             whole.update(piece)
-        if exchange.chunked:
-            payload = sha256()
-            for part in _dechunked(body):
-                payload.update(part)
-            digest = payload.hexdigest()
-        else:
-            digest = whole.hexdigest()
-            first = self._payloads.get(digest)
-            if first is not None and exchange.body_size and exchange.truncated is None:
-                return self._revisit(exchange, date, first, digest)
+        digest = whole.hexdigest()  # transfer coding included, as warcio, fastwarc and others compute and check it
+        first = None if exchange.chunked else self._payloads.get(digest)
+        if first is not None and exchange.head and exchange.body_size and exchange.truncated is None:
+            return self._revisit(exchange, date, first, digest)
         block = sha256(head)
         for piece in body:
             block.update(piece)
         whole.update(warc.TAIL)
         length = len(head) + exchange.body_size
-        top, tops, cut = self._top("response", exchange, date, length, digest, block.hexdigest())
-        digests = [sha256(part).digest() for part in tops]
-        head_cut = _cut_head(_CRLF + head)
-        digests += _digests(_CRLF + head, head_cut)
+        alone, general = self._top("response", exchange, date, length, digest, block.hexdigest())
+        heads, cut, digests = _heads(alone, general + head)
         if exchange.body_size > segments.BODY_CUT:
             joined = b"".join(body) + warc.TAIL
             body_cut = segments.cut_body(exchange.body_size, len(warc.TAIL))
@@ -213,38 +208,39 @@ class Recorder:
         else:
             body_cut = [exchange.body_size + len(warc.TAIL)]
             digests.append(whole.digest())
-        parts = [top + _CRLF + head, *body, warc.TAIL]
-        written = self._member(
-            parts, [*cut, *head_cut, *body_cut], digests, date, digest, stored=bool(_COMPRESSED.search(head))
-        )
-        if not exchange.chunked and exchange.truncated is None:
+        parts = [heads, *body, warc.TAIL]
+        stored = bool(_COMPRESSED.search(head))
+        written = self._member(parts, cut + body_cut, digests, date, digest, stored=stored)
+        if exchange.head and not exchange.chunked and exchange.truncated is None:
             self._payloads[digest] = written
             self._urls[digest] = exchange.url
         return written
 
     def _top(
         self, kind: str, exchange: Exchange, date: str, length: int, payload: str, block: str, extra: str = ""
-    ) -> tuple[bytes, list[bytes], list[int]]:
-        """The WARC header lines, whole and in segments: general, address, digests."""
+    ) -> tuple[list[bytes], bytes]:
+        """The WARC header: first the lines that stand alone (digests; address), then all others and the empty line.
+
+        The digests come first, so that a body can be withheld with them and all else still be shown.
+        """
         connection = exchange.connection
+        # without an HTTP head readers do not agree where a payload begins: the block's digest says it all
+        payload_line = f"WARC-Payload-Digest: sha256:{payload}\r\n" if exchange.head else ""
+        digests = f"WARC/1.1\r\n{payload_line}WARC-Block-Digest: sha256:{block}\r\n"
+        alone = [digests.encode()]
+        if connection is not None and connection.peer:
+            alone.append(f"WARC-IP-Address: {connection.peer}\r\n".encode())
         general = (
-            f"WARC/1.1\r\nWARC-Type: {kind}\r\nWARC-Record-ID: {self._ids[len(self._cuts)]}\r\nWARC-Date: {date}\r\n"
+            f"WARC-Type: {kind}\r\nWARC-Record-ID: {self._ids[len(self._cuts)]}\r\nWARC-Date: {date}\r\n"
             f"WARC-Target-URI: {exchange.url}\r\nContent-Type: application/http; msgtype=response\r\n{extra}"
         )
         if exchange.truncated is not None:
             general += f"WARC-Truncated: {exchange.truncated.value}\r\n"
+        general += "WARC-Protocol: http/1.1\r\n"
         if connection is not None and connection.tls:
-            general += (
-                f"WARC-Protocol: http/1.1\r\nWARC-Protocol: {connection.tls.replace('TLSv', 'tls/')}\r\n"
-                f"WARC-Cipher-Suite: {connection.cipher}\r\n"
-            )
-        else:
-            general += "WARC-Protocol: http/1.1\r\n"
-        tops = [f"{general}Content-Length: {length}\r\n".encode()]
-        if connection is not None and connection.peer:
-            tops.append(f"WARC-IP-Address: {connection.peer}\r\n".encode())
-        tops.append(f"WARC-Payload-Digest: sha256:{payload}\r\nWARC-Block-Digest: sha256:{block}\r\n".encode())
-        return b"".join(tops), tops, [len(part) for part in tops]
+            version = connection.tls.replace("TLSv", "tls/")
+            general += f"WARC-Protocol: {version}\r\nWARC-Cipher-Suite: {connection.cipher}\r\n"
+        return alone, f"{general}Content-Length: {length}\r\n\r\n".encode()
 
     def _revisit(self, exchange: Exchange, date: str, first: Written, digest: str) -> Written:
         """Same payload as an earlier response of this capture: the head is kept, the body is referred to."""
@@ -253,11 +249,9 @@ class Recorder:
             f"WARC-Refers-To-Target-URI: {self._urls[digest]}\r\nWARC-Refers-To-Date: {first.date}\r\n"
         )
         head = exchange.head
-        top, tops, cut = self._top("revisit", exchange, date, len(head), digest, sha256(head).hexdigest(), extra)
-        rest = _CRLF + head + warc.TAIL
-        head_cut = _cut_head(rest)
-        digests = [sha256(part).digest() for part in tops] + _digests(rest, head_cut)
-        return self._member([top + rest], [*cut, *head_cut], digests, date, digest, stored=False, revisit=True)
+        alone, general = self._top("revisit", exchange, date, len(head), digest, sha256(head).hexdigest(), extra)
+        record, cut, digests = _heads(alone, general + head + warc.TAIL)
+        return self._member([record], cut, digests, date, digest, stored=False, revisit=True)
 
     def _spooled(self, exchange: Exchange, date: str) -> Written:
         """A body that lies in a file: read twice in pieces of one segment, so memory does not grow with it."""
@@ -265,41 +259,31 @@ class Recorder:
         block, payload = sha256(head), sha256()
         body_cut = segments.cut_body(exchange.body_size, len(warc.TAIL))
         tail_digests: list[bytes] = []
-        decoder = Dechunker() if exchange.chunked else None
         for number, piece in enumerate(_pieces(exchange)):
             block.update(piece)
+            payload.update(piece)
             whole = sha256(piece)
             if number == len(body_cut) - 1:
                 whole.update(warc.TAIL)
             tail_digests.append(whole.digest())
-            if decoder is None:
-                payload.update(piece)
-                continue
-            try:
-                for part in decoder.feed(piece):
-                    payload.update(part)
-            except MalformedError:
-                decoder = Dechunker()
-                decoder.done = True  # what follows a broken chunk size is no payload
         digest = payload.hexdigest()
         first = None if exchange.chunked else self._payloads.get(digest)
-        if first is not None and exchange.truncated is None:
+        if first is not None and exchange.head and exchange.truncated is None:
             return self._revisit(exchange, date, first, digest)
         length = len(head) + exchange.body_size
-        top, tops, cut = self._top("response", exchange, date, length, digest, block.hexdigest())
-        head_cut = _cut_head(_CRLF + head)
-        digests = [sha256(part).digest() for part in tops] + _digests(_CRLF + head, head_cut) + tail_digests
+        alone, general = self._top("response", exchange, date, length, digest, block.hexdigest())
+        heads, cut, digests = _heads(alone, general + head)
         offset, number, record_id = self.size, len(self._cuts), self._ids[len(self._cuts)]
         self._flush()
-        pieces = self._chain([top + _CRLF + head], _pieces(exchange), [warc.TAIL])
+        pieces = self._chain([heads], _pieces(exchange), [warc.TAIL])
         packed = gz.stored(pieces) if _COMPRESSED.search(head) else gz.deflated_stream(pieces)
         for chunk in packed:
             self._emit([chunk])
             if self._pending >= _FLUSH_BYTES:
                 self._flush()
-        self._commit([*cut, *head_cut, *body_cut], digests)
+        self._commit(cut + body_cut, digests + tail_digests)
         written = Written(number, record_id, date, digest, offset, self.size - offset)
-        if not exchange.chunked and exchange.truncated is None:
+        if exchange.head and not exchange.chunked and exchange.truncated is None:
             self._payloads[digest] = written
             self._urls[digest] = exchange.url
         return written
@@ -318,7 +302,10 @@ class Recorder:
             f"Content-Length: {len(request)}\r\nWARC-Block-Digest: sha256:{sha256(request).hexdigest()}\r\n\r\n"
         ).encode()
         record = top + request + warc.TAIL
-        cut = _cut_head(record)
+        cut = _cut_head(record)  # one segment, unless a cookie or the like may have to be withheld
+        if len(cut) > 1:
+            position = top.index(b"WARC-Block-Digest")  # then the digest over it stands alone as well
+            cut[:1] = [position, len(top) - 2 - position, cut[0] - (len(top) - 2)]
         self._member([record], cut, _digests(record, cut), date, "", stored=False)
 
     def _plain(
@@ -353,25 +340,27 @@ class Recorder:
         return self._member(parts, cut, digests, date, digest, stored=False)
 
     def _note(self, exchange: Exchange, written: Written | None) -> None:
-        """A line of the exchange log, preceded by its connection and certificates when they are new."""
+        """A line of the exchange log; its connection and certificates get lines of their own when they are new."""
         connection = exchange.connection
         if connection is not None and connection.number not in self._connections:
             self._connections.add(connection.number)
             self._note_connection(connection)
-        line: dict[str, Any] = {"type": "exchange", "url": exchange.url, "date": self._date(exchange.started)}
-        line["record"] = written.number if written else None
-        line["connection"] = connection.number if connection else None
-        line["status"] = exchange.status
-        line["seconds"] = round(exchange.seconds, 6)
-        line["first_byte"] = None if exchange.first_byte is None else round(exchange.first_byte, 6)
-        line["attempt"] = exchange.attempt
+        first = "null" if exchange.first_byte is None else f"{exchange.first_byte:.6f}"
+        line = (
+            f'{{"type":"exchange","url":{_quoted(exchange.url)},"date":"{self._date(exchange.started)}",'
+            f'"record":{written.number if written else "null"},'
+            f'"connection":{connection.number if connection else "null"},'
+            f'"status":{exchange.status},"seconds":{exchange.seconds:.6f},"first_byte":{first},'
+            f'"attempt":{exchange.attempt}'
+        )
         if exchange.truncated:
-            line["truncated"] = exchange.truncated.value
+            line += f',"truncated":"{exchange.truncated.value}"'
         if exchange.malformed:
-            line["malformed"] = exchange.malformed
+            line += f',"malformed":{_quoted(exchange.malformed)}'
         if exchange.failure:
-            line["failure"] = {"kind": exchange.failure.kind.value, "detail": exchange.failure.detail}
-        self._log.append(_json_line(line))
+            detail = _quoted(exchange.failure.detail)
+            line += f',"failure":{{"kind":"{exchange.failure.kind.value}","detail":{detail}}}'
+        self._exchanges.append(f"{line}}}\n".encode("utf-8", "backslashreplace"))
 
     def _note_connection(self, connection: Connection) -> None:
         names = []
@@ -383,13 +372,18 @@ class Recorder:
                 self._log.append(
                     _json_line({"type": "certificate", "sha256": name, "der": base64.b64encode(der).decode()})
                 )
+        if connection.noted is None:
+            connection.noted = self._connection_line(connection, names)
+        self._log.append(connection.noted)
+
+    def _connection_line(self, connection: Connection, names: list[str]) -> bytes:
         line = {
             "type": "connection", "number": connection.number, "host": connection.host, "port": connection.port,
             "vantage": connection.vantage, "peer": connection.peer, "resolved": list(connection.resolved),
             "tls": connection.tls, "cipher": connection.cipher, "verified": connection.verified, "chain": names,
             "opened": self._date(connection.opened), "seconds": round(connection.seconds, 6),
         }  # fmt: skip
-        self._log.append(_json_line(line))
+        return _json_line(line)
 
     # -- members
 
@@ -398,7 +392,10 @@ class Recorder:
         revisit: bool = False,
     ) -> Written:  # fmt: skip
         offset, number = self.size, len(self._cuts)
-        self._emit(gz.stored(parts) if stored else gz.deflated(parts))
+        if sum(map(len, parts)) < _TINY:  # compressing so little costs more time than it saves room
+            self._emit([gz.stored_small(b"".join(parts))])
+        else:
+            self._emit(gz.stored(parts) if stored else gz.deflated(parts))
         self._commit(cut, digests)
         if self._pending >= _FLUSH_BYTES or len(self._parts) >= _FLUSH_PARTS:
             self._flush()
@@ -433,17 +430,26 @@ class Recorder:
 
 
 def _cut_head(head: bytes) -> list[int]:
-    """Cut header lines so that each of `ALONE` stands by itself; a head longer than a segment is cut again."""
+    """Cut header lines so that each of `ALONE` stands by itself."""
     cut: list[int] = []
     position = 0
     for match in ALONE.finditer(head):
-        if match.start() > position:
-            cut.append(match.start() - position)
-        cut.append(match.end() - match.start())
-        position = match.end()
+        start, end = match.start(1), match.end() + 1
+        if start > position:
+            cut.append(start - position)
+        cut.append(end - start)
+        position = end
     if position < len(head):
         cut.append(len(head) - position)
     return cut
+
+
+def _heads(alone: list[bytes], rest: bytes) -> tuple[bytes, list[int], list[bytes]]:
+    """Header lines in one piece, their cut, and the digests of its segments."""
+    rest_cut = _cut_head(rest)
+    cut = [*map(len, alone), *rest_cut]
+    digests = [sha256(line).digest() for line in alone]
+    return b"".join([*alone, rest]), cut, digests + _digests(rest, rest_cut)
 
 
 def _digests(data: bytes, cut: Sequence[int]) -> list[bytes]:
@@ -454,15 +460,6 @@ def _digests(data: bytes, cut: Sequence[int]) -> list[bytes]:
         out.append(sha256(view[position : position + length]).digest())
         position += length
     return out
-
-
-def _dechunked(body: Iterable[bytes]) -> Iterator[bytes]:
-    decoder = Dechunker()
-    for piece in body:
-        try:
-            yield from decoder.feed(piece)
-        except MalformedError:
-            return
 
 
 def _pieces(exchange: Exchange) -> Iterator[bytes]:
@@ -480,5 +477,9 @@ def _pieces(exchange: Exchange) -> Iterator[bytes]:
         yield piece
 
 
+_quoted = json.encoder.encode_basestring
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+
+
 def _json_line(value: dict[str, Any]) -> bytes:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+    return _encode(value).encode() + b"\n"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 
 from mirror.errors import HomeError
+from mirror.store import durable, rebuild
 from mirror.store import home as homes
 from mirror.store.home import Home
 from mirror.store.index import Index
@@ -16,11 +19,18 @@ SHORT_ID = 8
 
 
 def open_index(place: Home) -> Index | None:
-    """Open the home's index for reading; None if nothing was kept yet. Raises `HomeError`."""
+    """Open the home's index for reading; None if nothing was kept yet. Raises `HomeError`.
+
+    What a killed `mirror save` sealed but did not index is brought in first, if the home can be written.
+    """
     if not place.index_path.exists():
         if next(homes.captures(place), None) is None:
             return None
         raise HomeError("the index is missing; run `mirror index rebuild` to make it from the captures")
+    if durable.is_abandoned(place.state):
+        with contextlib.suppress(HomeError), homes.at_work(place) as was_left:
+            if was_left:
+                rebuild.catch_up_home(place)
     return Index.open(place.index_path, read_only=True)
 
 
@@ -42,6 +52,14 @@ def human_size(size: int) -> str:
             break
         value, unit = value / 1000, larger
     return f"{value:.1f} {unit}" if unit != "B" and value < 9.95 else f"{value:.0f} {unit}"
+
+
+def nearby(path: Path) -> str:
+    """`path` from the working directory on, when it is below it: shorter, and can still be pasted."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except (ValueError, OSError):
+        return str(path)
 
 
 def shorten(text: str, columns: int) -> str:

@@ -11,7 +11,7 @@ from mirror.cli import common, kept
 from mirror.cli.main import printable
 from mirror.cli.messages import say
 from mirror.errors import UsageError
-from mirror.model import CaptureRow
+from mirror.model import CaptureRow, Completeness
 
 _DEFAULT_LIMIT = 50
 _NARROW = 64  # columns below which a capture takes two lines
@@ -92,6 +92,8 @@ def _print_header(columns: int | None) -> None:
 
 def _line(row: CaptureRow, columns: int | None) -> str:
     short, when, state = row.id[: kept.SHORT_ID], kept.moment(row.started), say(f"state.{row.completeness.value}")
+    if row.status >= 400 and row.completeness is Completeness.COMPLETE:
+        state = f"HTTP {row.status}"  # all of an error page is still an error page
     target = printable(row.target)
     if columns is not None and columns < _NARROW:
         return "\n".join(kept.shorten(line, columns) for line in (f"{short}  {when}  {state}", f"  {target}"))

@@ -22,10 +22,10 @@ _TEXT: dict[str, tuple[str, str]] = {
     "exit.0": ("verified, or done", "đã xác minh, hoặc đã xong"),
     "exit.1": ("unexpected error", "lỗi không lường trước"),
     "exit.2": ("wrong usage", "dùng sai cách"),
-    "exit.3": ("REFUTED: something contradicts a claim", "REFUTED: có điều mâu thuẫn với bằng chứng"),
+    "exit.3": ("REFUTED: something contradicts a claim", "REFUTED: có điều mâu thuẫn với một khẳng định"),
     "exit.4": (
         "NOT PROVEN: something required is missing or untrusted",
-        "NOT PROVEN: thiếu hoặc không tin được điều được yêu cầu",
+        "NOT PROVEN: thiếu điều bắt buộc, hoặc không tin được điều đó",
     ),
     "exit.5": ("malformed, or over a limit", "sai định dạng, hoặc vượt giới hạn"),
     "exit.6": ("mirror home: missing, locked, full, damaged", "kho mirror: thiếu, bị khóa, đầy, hỏng"),
@@ -37,7 +37,7 @@ _TEXT: dict[str, tuple[str, str]] = {
     "init.keyid": ("Key id       {keyid}", "Mã khóa          {keyid}"),
     "init.public": ("Public half  {path}", "Phần công khai   {path}"),
     "init.encrypted": (
-        "The key is encrypted; nobody can open it without the passphrase, we neither.",
+        "The key is encrypted; without the passphrase nobody can open it, not even us.",
         "Khóa đã được mã hóa; không có mật khẩu thì không ai mở được, kể cả chúng tôi.",
     ),
     "init.plain": (
@@ -46,18 +46,53 @@ _TEXT: dict[str, tuple[str, str]] = {
     ),
     "init.next": ("Next, type:  {command}", "Tiếp theo, gõ:   {command}"),
     "save.summary": ("capture pages now, seal and verify them", "lưu các trang ngay, niêm phong và xác minh"),
-    "save.progress": ("{count} answers, {size}", "{count} phản hồi, {size}"),
+    "save.progress": ("answers so far: {count}, {size}", "đã nhận {count} phản hồi, {size}"),
     "save.line": ("line {number}", "dòng {number}"),
     "save.counts": (
-        "{count} requests · {size} · sealed after {seconds} s",
+        "requests: {count} · {size} · sealed after {seconds} s",
         "{count} yêu cầu · {size} · niêm phong sau {seconds} giây",
     ),
     "save.more-missing": ("{count} more; see `mirror show {id}`", "còn {count} nữa; xem `mirror show {id}`"),
+    "save.cleaned": ("left out of the address: {names}", "đã bỏ khỏi địa chỉ: {names}"),
+    "save.error-page": (
+        "the site answered {status}: what is kept is its error page",
+        "trang trả lời {status}: bản lưu chỉ là trang báo lỗi",
+    ),
     "save.not-established": ("not established: {names}", "chưa chứng minh: {names}"),
+    "save.no-text": (
+        "{id} is kept, but its text could not be read: {reason}; `mirror index rebuild` tries again",
+        "đã lưu {id} nhưng chưa đọc được văn bản: {reason}; `mirror index rebuild` sẽ thử lại",
+    ),
+    "lacks.NOT-LOGGED": ("in no public log", "chưa có trong sổ công khai"),
+    "lacks.TIME-UNPROVEN": ("own clock", "chỉ theo đồng hồ máy"),
     "verify.summary": ("say what files prove, offline", "cho biết các tệp chứng minh điều gì, không cần mạng"),
     "verify.nothing": (
         "no .warc or .warc.gz file there; name files or a folder that holds some",
         "không có tệp .warc hay .warc.gz nào; hãy chỉ ra tệp hoặc thư mục có chúng",
+    ),
+    "verify.VERIFIED": (
+        "everything that was required holds",
+        "mọi điều được yêu cầu đều đúng",
+    ),
+    "verify.NOT PROVEN": (
+        "nothing contradicts it, but something required is missing or not trusted",
+        "không có gì mâu thuẫn, nhưng thiếu điều bắt buộc hoặc không tin được điều đó",
+    ),
+    "verify.REFUTED": (
+        "it contradicts itself or its seal: do not rely on it",
+        "tệp mâu thuẫn với chính nó hoặc với dấu niêm phong: đừng dựa vào tệp này",
+    ),
+    "verify.MALFORMED": (
+        "cut off, damaged, or of another format: nothing can be said of it",
+        "bị cắt cụt, bị hỏng, hoặc sai định dạng: không thể kết luận gì",
+    ),
+    "verify.trust": (
+        "trusted: the keys in {folder}; required: {claims}",
+        "tin các khóa trong {folder}; yêu cầu: {claims}",
+    ),
+    "verify.no-trust": (
+        "trusted: nobody; --trust FOLDER names the public keys that you trust",
+        "chưa tin khóa nào; dùng --trust THƯ_MỤC để chỉ ra các khóa công khai mà bạn tin",
     ),
     "verify.total": ("{count} files: {counts}", "{count} tệp: {counts}"),
     "verify.claimed": (
@@ -99,7 +134,7 @@ _TEXT: dict[str, tuple[str, str]] = {
     "show.author": ("Author", "Tác giả"),
     "show.date": ("Dated", "Ngày"),
     "show.language": ("Language", "Ngôn ngữ"),
-    "show.no-text": ("No text", "Không chữ"),
+    "show.no-text": ("No text", "Thiếu chữ"),
     "show.size": ("Size", "Cỡ"),
     "show.contents": (
         "{size}, {records} records, {responses} responses",
@@ -107,7 +142,7 @@ _TEXT: dict[str, tuple[str, str]] = {
     ),
     "show.file": ("File", "Tệp"),
     "show.root": ("Root", "Gốc"),
-    "show.signer": ("Sealed by", "Niêm bởi"),
+    "show.signer": ("Sealed by", "Khóa ký"),
     "show.not-read": (
         "nobody has read the text of this page yet; `mirror index rebuild` does",
         "chưa đọc văn bản của trang này; hãy chạy `mirror index rebuild`",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
+import traceback
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -12,18 +14,25 @@ from typing import Any
 from mirror import config as configs
 from mirror.capture import Scope
 from mirror.cli import common
+from mirror.cli.kept import human_size, nearby
 from mirror.cli.main import printable
 from mirror.cli.messages import say
 from mirror.cli.verify import not_established
-from mirror.errors import MirrorError, NetworkError, UsageError
+from mirror.errors import HomeError, MirrorError, NetworkError, UsageError
 from mirror.model import Completeness, Report
 from mirror.pipeline import Kept, Preserver
 from mirror.report import BadLine, accept, read_list
 from mirror.store import home as homes
-from mirror.store import secrets
+from mirror.store import rebuild, secrets
 from mirror.text.pool import Extractor
 from mirror.verify import policy as policies
-from mirror.verify.verdict import Outcome, Verdict
+from mirror.verify.verdict import Name, Outcome, Verdict
+
+_EXPLAINED = (Name.NOT_LOGGED.value, Name.TIME_UNPROVEN.value)
+
+
+_AT_ONCE = 8
+"""Captures under way at the same time."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,11 +60,12 @@ def run(args: argparse.Namespace) -> int:
         config.vantage(args.vantage)
     signers = [secrets.load(home.secrets_dir, n, common.passphrase_source(args, n)) for n in config.seal.keys]
     trust = policies.load(home.keys)
-    homes.tidy(home)
     show = _Show(args.json)
     reports = list(_reports(args.urls, show))
     if reports:
-        with Extractor() as extractor:
+        with homes.at_work(home) as was_left, Extractor() as extractor:
+            if was_left or not home.index_path.exists():
+                rebuild.catch_up_home(home)
             if not args.no_text:
                 extractor.warm()
             job = _save(home, config, signers, trust, reports, args, None if args.no_text else extractor, show)
@@ -77,8 +87,9 @@ def _reports(given: list[str], show: _Show) -> Iterator[Report]:
     """Cleaned reports, each URL once; what cannot be captured is said and counted, and stops nobody else."""
     now = datetime.now(UTC)
     seen: set[str] = set()
-    for text in given:
-        found = read_list(sys.stdin, now=now) if text == "-" else [_accept(text, now)]
+    for number, text in enumerate(given, start=1):
+        place = f"URL {number}: " if len(given) > 1 else ""
+        found = read_list(sys.stdin, now=now) if text == "-" else [_accept(text, now, place)]
         for item in found:
             if isinstance(item, BadLine):
                 show.bad(item)
@@ -87,11 +98,11 @@ def _reports(given: list[str], show: _Show) -> Iterator[Report]:
                 yield item
 
 
-def _accept(text: str, now: datetime) -> Report | BadLine:
+def _accept(text: str, now: datetime, place: str) -> Report | BadLine:
     try:
         return accept(text, now=now)
     except UsageError as e:
-        return BadLine(number=0, reason=str(e))
+        return BadLine(number=0, reason=f"{place}{e}")
 
 
 async def _save(
@@ -113,14 +124,28 @@ async def _save(
         allow_private=args.allow_private_hosts,
         scope=scope,
         watch=show.progress,
+        at_once=_AT_ONCE,
     ) as preserver:
 
         async def one(report: Report) -> None:
+            try:
+                await whole(report)
+            except MirrorError:
+                raise
+            except Exception as e:  # noqa: BLE001  like a job of its own: what goes wrong here must not stop the others
+                show.unexpected(report, e)
+
+        async def whole(report: Report) -> None:
             kept = await preserver.preserve(report)
             verdict = await preserver.verify(kept, trust)
             show.kept(report, kept, verdict)
             if extractor is not None:
-                await preserver.add_text(kept, extractor)
+                try:
+                    await preserver.add_text(kept, extractor)
+                except HomeError:
+                    raise
+                except MirrorError as e:  # derived data: it can be made later, and stops nobody else
+                    show.no_text(kept, e)
 
         try:
             async with asyncio.TaskGroup() as group:
@@ -155,13 +180,22 @@ class _Show:
         self._requests += 1
         self._bytes += size
         if self._live:
-            sys.stderr.write("\r" + say("save.progress", count=self._requests, size=_human(self._bytes)) + "\x1b[K")
+            sys.stderr.write("\r" + say("save.progress", count=self._requests, size=human_size(self._bytes)) + "\x1b[K")
             sys.stderr.flush()
 
     def bad(self, line: BadLine) -> None:
         self._codes.append(UsageError.exit_code)
         where = say("save.line", number=line.number) if line.number else "mirror"
         print(f"{where}: {printable(line.reason)}", file=sys.stderr)
+
+    def no_text(self, kept: Kept, error: MirrorError) -> None:
+        print(f"mirror: {printable(say('save.no-text', id=kept.row.id[:8], reason=error))}", file=sys.stderr)
+
+    def unexpected(self, report: Report, error: Exception) -> None:
+        self._codes.append(MirrorError.exit_code)
+        if os.environ.get("MIRROR_DEBUG") == "1":
+            traceback.print_exception(error)
+        print(f"{printable(report.url)}: {say('main.unexpected', kind=type(error).__name__)}", file=sys.stderr)
 
     def kept(self, report: Report, kept: Kept, verdict: Verdict) -> None:
         row, result = kept.row, kept.result
@@ -170,6 +204,7 @@ class _Show:
             self._codes.append(NetworkError.exit_code)
         if self._json:
             common.print_json(_fields(kept, verdict))
+            sys.stdout.flush()
             return
         if self._live:
             sys.stderr.write("\r\x1b[K")
@@ -177,19 +212,25 @@ class _Show:
         state = say(f"state.{row.completeness.value}")
         status = f" · HTTP {row.status}" if row.status else ""
         print(printable(row.target))
-        size, seconds = _human(row.size), f"{kept.seconds:.2f}"
+        if report.removed:
+            print("  " + say("save.cleaned", names=printable(", ".join(report.removed))))
+        size, seconds = human_size(row.size), f"{kept.seconds:.2f}"
         print(f"  {state}{status} · " + say("save.counts", count=result.requests, size=size, seconds=seconds))
         if result.failure is not None:
             print(f"  ! {printable(result.failure.detail)}")
-        for missing in result.missing[:5]:
+        elif row.status >= 400:
+            print("  ! " + say("save.error-page", status=row.status))
+        told = [m for m in result.missing if result.failure is None or m.url != row.target]
+        for missing in told[:5]:
             print(f"  - {missing.kind.value}: {printable(missing.url)}\n      {printable(missing.reason)}")
-        if len(result.missing) > 5:
-            print("  - " + say("save.more-missing", count=len(result.missing) - 5, id=row.id[:8]))
-        print(f"  {printable(str(kept.path))}")
+        if len(told) > 5:
+            print("  - " + say("save.more-missing", count=len(told) - 5, id=row.id[:8]))
+        print(f"  {printable(nearby(kept.path))}")
         print(f"  {printable(verdict.headline)}")
         lacking = not_established(verdict)
         if lacking:
-            print("  " + say("save.not-established", names=", ".join(lacking)))
+            names = [f"{name} ({say(f'lacks.{name}')})" if name in _EXPLAINED else name for name in lacking]
+            print("  " + say("save.not-established", names=", ".join(names)))
         sys.stdout.flush()
 
 
@@ -212,12 +253,3 @@ def _fields(kept: Kept, verdict: Verdict) -> dict[str, object]:
         "headline": verdict.headline,
         "not_established": not_established(verdict),
     }
-
-
-def _human(size: int) -> str:
-    value = float(size)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000 or unit == "GB":
-            return f"{value:.0f} {unit}" if unit == "B" or value >= 100 else f"{value:.1f} {unit}"
-        value /= 1000
-    return ""

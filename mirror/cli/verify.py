@@ -17,12 +17,11 @@ from mirror.cli.messages import say
 from mirror.errors import HomeError, UsageError
 from mirror.verify import policy as policies
 from mirror.verify import verifier
-from mirror.verify.verdict import Name, Outcome, Status, Verdict, worst
+from mirror.verify.verdict import Claim, Name, Outcome, Status, Verdict, worst
 
 _SUFFIXES = (".warc", ".warc.gz")
 _LARGE = verifier.PARALLEL_FROM
 _MARK = {Status.PASSED: "+", Status.FAILED: "!", Status.MISSING: "-", Status.UNTRUSTED: "?"}
-_FAR_UP = 64
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--trust",
         type=Path,
         metavar="DIR",
-        help="folder with trust.toml and *.vkey (default: keys/ of the home or archive)",
+        help="folder with trust.toml and *.vkey (default: keys/ of the home)",
     )
     parser.add_argument(
         "--no-trust", action="store_true", help="trust nobody: only say whether files agree with themselves"
@@ -50,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     if args.no_trust and args.trust:
         raise UsageError("--trust and --no-trust exclude each other; give one of them")
     paths = list(_files(args.paths))
-    trust = policies.NO_TRUST if args.no_trust else _trust(args, paths)
+    trust = policies.NO_TRUST if args.no_trust else _trust(args)
     outcomes: list[Outcome] = []
     progress = _Progress(len(paths), quiet=args.quiet or args.json)
     for document in _verdicts(paths, trust, args.deep, jobs):
@@ -67,6 +66,8 @@ def run(args: argparse.Namespace) -> int:
     if len(paths) > 1 and not args.json and not args.quiet:
         counts = [f"{sum(o is kind for o in outcomes)} {kind.value}" for kind in Outcome if kind in outcomes]
         print(say("verify.total", count=len(outcomes), counts=", ".join(counts)))
+    if not args.json and not args.quiet:
+        print(printable(_trusted(trust)))
     return worst(outcomes).code
 
 
@@ -130,21 +131,23 @@ def _stdin() -> Path:
         return Path(f"/dev/fd/{os.dup(file.fileno())}")
 
 
-def _trust(args: argparse.Namespace, paths: list[Path]) -> policies.TrustPolicy:
-    """--trust; else keys/ of --home, $MIRROR_HOME, or of the nearest folder above a file or the working directory."""
+def _trust(args: argparse.Namespace) -> policies.TrustPolicy:
+    """--trust; else keys/ of --home, $MIRROR_HOME, or of the nearest home at or above the working directory.
+
+    Never what lies beside the file: whoever sends a file can send keys along.
+    """
     if args.trust is not None:
         return policies.load(args.trust)
     home = args.home or os.environ.get("MIRROR_HOME")
     if home:
         return policies.load(Path(home) / "keys")
-    for start in (*[p.parent for p in paths[:1]], Path.cwd()):
-        folder = start.absolute()
-        for _ in range(_FAR_UP):
-            if (folder / "keys" / "trust.toml").is_file() and (folder / "archives").is_dir():
-                return policies.load(folder / "keys")
-            if folder == folder.parent:
-                break
-            folder = folder.parent
+    try:
+        folder = Path.cwd()
+    except OSError as e:
+        raise HomeError("the working directory is gone; change to one that exists") from e
+    for above in (folder, *folder.parents):
+        if (above / "keys" / "trust.toml").is_file() and (above / "archives").is_dir():
+            return policies.load(above / "keys")
     return policies.NO_TRUST
 
 
@@ -169,13 +172,31 @@ def _print(document: dict[str, Any], *, short: bool) -> None:
     print(f"{printable(document['path'])}: {printable(document['headline'])}")
     if short and document["verdict"] == Outcome.VERIFIED.value:
         return
+    print("  " + say(f"verify.{document['verdict']}"))
     for check in document["checks"]:
         mark = _MARK[Status(check["status"])]
         name = f"{check['verdict']}: " if check["verdict"] else ""
-        print(f"  {mark} {check['check']:<14} {name}{printable(check['sentence'])}")
+        print(_hanging(f"  {mark} {check['check']:<14} ", f"{name}{printable(check['sentence'])}"))
     claimed = document["facts"].get("claimed")
     if claimed:
         print("    " + say("verify.claimed", started=claimed["started"], finished=claimed["finished"]))
+
+
+def _hanging(label: str, text: str) -> str:
+    """`text` after `label`; on a terminal its further lines stand below its first."""
+    try:
+        columns = os.get_terminal_size(1).columns
+    except (OSError, ValueError):  # no terminal
+        return label + text
+    import textwrap  # not on the way of a program that calls us
+
+    return "\n".join(textwrap.wrap(text, max(columns, 40), initial_indent=label, subsequent_indent=" " * len(label)))
+
+
+def _trusted(trust: policies.TrustPolicy) -> str:
+    if trust is policies.NO_TRUST:
+        return say("verify.no-trust")
+    return say("verify.trust", folder=trust.source, claims=", ".join(c.value for c in Claim if c in trust.require))
 
 
 def not_established(verdict: Verdict) -> list[str]:

@@ -12,7 +12,7 @@ import json
 import re
 from dataclasses import dataclass
 
-from mirror.errors import MalformedError
+from mirror.errors import LimitError, MalformedError
 
 IN_TOTO = "application/vnd.in-toto+json"
 MEDIA_TYPE = "application/vnd.dsse.envelope.v1+json"
@@ -63,7 +63,7 @@ def encode(envelope: Envelope) -> bytes:
 def decode(text: bytes) -> Envelope:
     """Parse an envelope. Raises `MalformedError` when `encode` would not have written exactly these bytes."""
     if len(text) > MAX_ENVELOPE:
-        raise MalformedError("larger than 1 MiB", "envelope")
+        raise LimitError("larger than 1 MiB", "envelope")
     try:
         document = json.loads(text)
         signatures = tuple(
@@ -76,6 +76,6 @@ def decode(text: bytes) -> Envelope:
     if not same:
         raise MalformedError("not in the canonical serialisation", "envelope")
     keyids = [s.keyid for s in signatures]
-    if not keyids or len(set(keyids)) != len(keyids) or not all(_KEYID.fullmatch(k) for k in keyids):
+    if not all(type(k) is str and _KEYID.fullmatch(k) for k in keyids) or not 1 <= len(set(keyids)) == len(keyids):
         raise MalformedError("signatures need distinct keyids of 64 hex digits, at least one", "envelope")
     return envelope

@@ -66,6 +66,13 @@ def stored(parts: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryview]:
     yield _LAST + _trailer.pack(crc, size & 0xFFFFFFFF)
 
 
+def stored_small(data: bytes) -> bytes:
+    """A member of one stored block: `data` has at most 65,535 bytes."""
+    length = len(data)
+    head, tail = _stored.pack(1, length, length ^ 0xFFFF), _trailer.pack(crc32(data), length)
+    return b"".join((HEADER, head, data, tail))
+
+
 def closing(record: bytes, container_crc: int) -> bytes:
     """The last member of a file: `record` stored, with the CRC-32 of all compressed bytes before it."""
     member = b"".join(stored([record]))

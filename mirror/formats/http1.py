@@ -107,10 +107,10 @@ class Dechunker:
                 if not self._left:
                     self._state = 2
             elif self._state == 2:
-                line = buffer.find(b"\n", position, position + 2)
-                if line < 0:
-                    if end - position < 2 and buffer[position:] in (b"", b"\r"):
-                        break
+                line = position + (buffer[position] == 13)
+                if line == end:
+                    break
+                if buffer[line] != 10:
                     self._broken = "no line end after a chunk"
                     break
                 position = line + 1
@@ -204,7 +204,8 @@ class ResponseReader:
         """The peer closed. True when the response is whole."""
         if self.view is None and self._buffer:
             self._take_head(self._buffer, b"", "no end of the header lines")
-        if self.view is not None and self.framing is Framing.CLOSE:
+            self.done = False
+        elif self.view is not None and self.framing is Framing.CLOSE:
             self.done = True
         self.keep_alive = False
         return self.done
@@ -212,7 +213,7 @@ class ResponseReader:
     def _feed_head(self, data: bytes) -> None:
         searched = max(0, len(self._buffer) - 3)
         buffer = self._buffer + data if self._buffer else data
-        if len(buffer) >= 5 and not buffer.startswith(b"HTTP/"):
+        if not buffer.startswith(b"HTTP/"[: len(buffer)]):
             self._take_head(b"", buffer, "no HTTP status line")
             return
         match = _HEAD_END.search(buffer, searched)
@@ -253,7 +254,7 @@ class ResponseReader:
             "close" not in connection if view.version >= (1, 1) else "keep-alive" in connection
         )
         coding = view.all("transfer-encoding")
-        lengths = set(view.all("content-length"))
+        lengths = {length.strip() for value in view.all("content-length") for length in value.split(",")}
         if self._method == "HEAD" or view.status in _NO_BODY:
             self.framing = Framing.NONE
         elif coding:
@@ -268,7 +269,7 @@ class ResponseReader:
             self.framing, self._left = Framing.LENGTH, int(length)
         else:
             self.framing = Framing.CLOSE
-            if view.all("content-length"):
+            if view.get("content-length") is not None:
                 self.malformed = self.malformed or "contradictory or unreadable Content-Length"
         if self.framing is Framing.CLOSE:
             self.keep_alive = False
@@ -303,61 +304,89 @@ def decode_content(payload: bytes, coding: str, *, limit: int) -> bytes:
 
     A broken or cut-off stream gives what could be read; an unknown coding raises `MalformedError`.
     """
+    return decode_whole(payload, coding, limit=limit)[0]
+
+
+def decode_whole(payload: bytes, coding: str, *, limit: int) -> tuple[bytes, bool]:
+    """`decode_content`, and whether that is all: False for a broken, cut-off or too large stream."""
+    whole = True
     for name in reversed([c.strip().lower() for c in coding.split(",") if c.strip()]):
         if name in ("gzip", "x-gzip"):
-            payload = _inflate(payload, 31, limit)
+            payload, ended = _inflate(payload, 31, limit)
         elif name == "deflate":
-            payload = _inflate(payload, 15 if payload[:1] == b"\x78" else -15, limit)
+            payload, ended = _inflate(payload, 15 if _is_zlib(payload) else -15, limit)
         elif name == "br":
-            payload = _unbrotli(payload, limit)
-        elif name != "identity":
+            payload, ended = _unbrotli(payload, limit)
+        elif name == "identity":
+            continue
+        else:
             raise MalformedError(f"unknown content coding {name!r}", "Content-Encoding")
-    return payload[:limit]
+        whole = whole and ended
+    return payload[:limit], whole and len(payload) <= limit
 
 
-def _inflate(data: bytes, window: int, limit: int) -> bytes:
+def _is_zlib(data: bytes) -> bool:
+    """RFC 1950 §2.2; else it is the bare deflate stream that some servers send under this name."""
+    return len(data) >= 2 and data[0] & 15 == 8 and (data[0] << 8 | data[1]) % 31 == 0
+
+
+def _inflate(data: bytes, window: int, limit: int) -> tuple[bytes, bool]:
+    """Inflate, all members of a gzip stream; the common case, one sound member, is one call."""
+    inflater = zlib.decompressobj(window)
+    try:
+        first = inflater.decompress(data, limit + 1)
+    except zlib.error:
+        return _inflate_in_steps(data, window, limit)
+    if inflater.eof and (window != 31 or not inflater.unused_data):
+        return first, True
+    if not inflater.eof:
+        return first, not data
+    return _inflate_in_steps(data, window, limit)
+
+
+def _inflate_in_steps(data: bytes, window: int, limit: int) -> tuple[bytes, bool]:
+    """What a stream of many members, or a damaged one, gives before its damage. Linear, however short the members."""
     out: list[bytes] = []
-    size = 0
-    while data and size < limit:
-        inflater = zlib.decompressobj(window)
+    size, position = 0, 0
+    inflater = zlib.decompressobj(window)
+    while position < len(data) and size <= limit:
+        step = data[position : position + _STEP]
         try:
-            piece = inflater.decompress(data, limit - size)
+            piece = inflater.decompress(step, limit + 1 - size)
         except zlib.error:
-            return b"".join(out) or _partial(data, window, limit)
+            return b"".join(out), False
         out.append(piece)
         size += len(piece)
-        if not inflater.eof or window != 31:
-            break
-        data = inflater.unused_data
-    return b"".join(out)
+        position += len(step) - len(inflater.unused_data)
+        if inflater.eof:
+            if window != 31 or not data.startswith(_GZIP, position):  # padding after the last member is no damage
+                break
+            inflater = zlib.decompressobj(window)
+    return b"".join(out), inflater.eof and size <= limit
 
 
-def _partial(data: bytes, window: int, limit: int) -> bytes:
-    """What a damaged stream gives before its damage: fed in small steps, the good ones are kept."""
-    inflater, out, size = zlib.decompressobj(window), [], 0
-    for start in range(0, len(data), 1024):
-        try:
-            piece = inflater.decompress(data[start : start + 1024], limit - size)
-        except zlib.error:
-            break
-        out.append(piece)
-        size += len(piece)
-        if inflater.eof or size >= limit:
-            break
-    return b"".join(out)
+_STEP = 1024
+_GZIP = b"\x1f\x8b"
 
 
-def _unbrotli(data: bytes, limit: int) -> bytes:
+def _unbrotli(data: bytes, limit: int) -> tuple[bytes, bool]:
     import brotli  # not needed by the verifier: kept off its start
 
     decoder, out, size = brotli.Decompressor(), [], 0
     try:
-        for start in range(0, len(data), 1024):
-            piece = decoder.process(data[start : start + 1024])
-            out.append(piece)
-            size += len(piece)
-            if size >= limit:
+        for start in range(0, len(data), _BROTLI_STEP):
+            piece = decoder.process(data[start : start + _BROTLI_STEP], output_buffer_limit=_BROTLI_STEP)
+            while True:
+                out.append(piece)
+                size += len(piece)
+                if size > limit or decoder.can_accept_more_data() or not piece:
+                    break
+                piece = decoder.process(b"", output_buffer_limit=_BROTLI_STEP)
+            if size > limit or decoder.is_finished():
                 break
     except brotli.error:
-        pass
-    return b"".join(out)
+        return b"".join(out), False
+    return b"".join(out), decoder.is_finished() and size <= limit
+
+
+_BROTLI_STEP = 64 << 10

@@ -59,21 +59,31 @@ class Committer:
         hashes: list[bytes] = []
         prefix = record.to_bytes(8)
         inner_copy, outer_copy = self._inner.copy, self._outer.copy
-        for number, digest in enumerate(digests):
+        numbers = _NUMBERS if len(digests) <= len(_NUMBERS) else _numbers(len(digests))
+        for number, digest in zip(numbers, digests, strict=False):
             inner = inner_copy()
-            inner.update(prefix + number.to_bytes(8))
+            inner.update(prefix + number)
             outer = outer_copy()
             outer.update(inner.digest())
-            commit = sha(_COMMIT + outer.digest() + digest).digest()
-            hashes.append(sha(b"\x00" + commit).digest())
+            hashes.append(sha(b"\x00" + sha(_COMMIT + outer.digest() + digest).digest()).digest())
         return len(hashes).to_bytes(8) + _fold(hashes)
+
+
+def _numbers(count: int) -> list[bytes]:
+    return [n.to_bytes(8) for n in range(count)]
+
+
+_NUMBERS = _numbers(64)
 
 
 def _fold(hashes: list[bytes]) -> bytes:
     """Root over leaf hashes: RFC 6962 splits at the largest power of two, which is pairing level by level."""
+    sha = sha256
+    if len(hashes) == 3:  # most records: spelt out, because this runs for every record there is
+        first, second, third = hashes
+        return sha(b"\x01" + sha(b"\x01" + first + second).digest() + third).digest()
     if not hashes:
         raise MalformedError("a record has at least one segment")
-    sha = sha256
     while len(hashes) > 1:
         paired = [sha(b"\x01" + hashes[i] + hashes[i + 1]).digest() for i in range(0, len(hashes) - 1, 2)]
         if len(hashes) & 1:
@@ -119,7 +129,7 @@ class Opening:
 
     def cut(self, record: int) -> list[int]:
         """Segment lengths of a record, in bytes."""
-        return [int(n) for n in self._lines[record].split(b" ")]
+        return list(map(int, self._lines[record].split(b" ")))
 
 
 def cut_body(length: int, tail: int) -> list[int]:

@@ -19,7 +19,7 @@ MAX_HEAD = 128 << 10
 REVISIT_PROFILE = "http://netpreserve.org/warc/1.1/revisit/identical-payload-digest"
 
 _FIELD = re.compile(rb"^([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\r\n]*?)[ \t]*\r?$", re.M)
-_LENGTH = re.compile(rb"\r\n[Cc][Oo][Nn][Tt][Ee][Nn][Tt]-[Ll][Ee][Nn][Gg][Tt][Hh]:[ \t]*([0-9]{1,18})[ \t]*\r\n")
+_LENGTH = re.compile(rb"\r\n[Cc][Oo][Nn][Tt][Ee][Nn][Tt]-[Ll][Ee][Nn][Gg][Tt][Hh]:[ \t]*([^\r\n]*?)[ \t]*(?=\r\n)")
 _NUMBER = re.compile(
     rb"\r\nWARC-Record-ID: <urn:uuid:[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{4}([0-9a-f]{8})>\r\n"
 )
@@ -53,7 +53,7 @@ def date(epoch: float) -> str:
 def content_length(record: bytes, end: int) -> int | None:
     """Content-Length of the head in `record[:end]`; None when absent, malformed or given twice."""
     found = _LENGTH.findall(record, 0, end + 4)
-    return int(found[0]) if len(found) == 1 else None
+    return int(found[0]) if len(found) == 1 and found[0].isdigit() and len(found[0]) <= 18 else None
 
 
 @dataclass(frozen=True, slots=True)

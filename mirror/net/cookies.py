@@ -29,7 +29,7 @@ class Jar:
             except CookieError:
                 continue  # the answer is recorded with it all the same
             if self._jar is None:
-                self._jar = aiohttp.CookieJar(loop=asyncio.get_running_loop())
+                self._jar = aiohttp.CookieJar(unsafe=True, loop=asyncio.get_running_loop())  # IP hosts too
             if len(self._jar) < _MAX_COOKIES:
                 self._jar.update_cookies(cookie, URL(url.href, encoded=True))
 

@@ -45,18 +45,16 @@ def refused(address: str) -> bool:
     return any(ip in n for n in _V4)
 
 
-_LOCAL_NAMES = ("localhost", ".localhost", ".local", ".internal", ".lan", ".home.arpa", ".intranet")
+_LOCAL_NAMES = (".localhost", ".local", ".internal", ".lan", ".home.arpa", ".intranet")
 
 
 def refused_at_far_end(host: str) -> bool:
     """The same for a host that a proxy will connect to: literal addresses and names that only mean something inside."""
-    name = host.rstrip(".").lower()
-    if name == "localhost" or name.endswith(_LOCAL_NAMES[1:]):
-        return True
     try:
         ipaddress.ip_address(host)
     except ValueError:
-        return False
+        name = host.rstrip(".").lower()
+        return "." not in name or name.endswith(_LOCAL_NAMES)
     return refused(host)
 
 

@@ -73,7 +73,7 @@ def connect_read_only(path: Path) -> sqlite3.Connection:
             return db
         except sqlite3.OperationalError as e:
             db.close()
-            if mode != "mode=ro" or _code(e) not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
+            if mode != "mode=ro" or _code(e) not in _NO_SIDECARS:
                 raise
         except BaseException:
             db.close()
@@ -154,6 +154,9 @@ def explained(path: Path) -> Iterator[None]:
 def _code(error: sqlite3.Error) -> int:
     return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF  # absent: text in a row is not UTF-8
 
+
+_NO_SIDECARS = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL)
+"""What opening says when -wal and -shm cannot be made beside the file: a read-only or a full disk."""
 
 _ADVICE = {
     sqlite3.SQLITE_BUSY: "another process is writing to it; wait until it is done, then run the command again",

@@ -145,6 +145,12 @@ class Staged:
             self.path.unlink(missing_ok=True)
         os.close(self.fd)
 
+    def leave(self) -> None:
+        """Close the temporary file and let it stand, for `sweep` to find. Harmless when called again."""
+        if self._open:
+            self._open = False
+            os.close(self.fd)
+
     def __enter__(self) -> Staged:
         return self
 
@@ -205,6 +211,29 @@ def sync_dir(path: Path) -> None:
         _sync(fd, path)
     finally:
         os.close(fd)
+
+
+def is_abandoned(directory: Path) -> bool:
+    """Say whether a `.tmp-` file whose writer is gone lies in `directory`; writes nothing."""
+    try:
+        with os.scandir(directory) as entries:
+            return any(entry.name.startswith(TEMP_PREFIX) and not _is_held(entry.path) for entry in entries)
+    except OSError:
+        return False
+
+
+def _is_held(path: str) -> bool:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return True  # gone meanwhile, or not a file that we made
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(fd)
+    return False
 
 
 def sweep(directory: Path) -> int:

@@ -177,6 +177,26 @@ def captures(home: Home) -> Iterator[Path]:
                 yield day / name
 
 
+@contextlib.contextmanager
+def at_work(home: Home) -> Iterator[bool]:
+    """Mark the home while captures are added to it. Yields whether an earlier process did not come to its end.
+
+    Then its leftovers have been removed, and captures may be sealed that no index knows (`rebuild.catch_up`). The mark
+    is a `.tmp-` file in state/ under flock; a killed process, or a block that raises, leaves it for the next.
+    """
+    mark = durable.Staged.open(home.state)
+    try:
+        durable.sync_dir(home.state)
+        was_left = durable.sweep(home.state) > 0
+        if was_left:
+            tidy(home)
+        yield was_left
+    except BaseException:
+        mark.leave()
+        raise
+    mark.discard()
+
+
 def tidy(home: Home) -> int:
     """Remove what killed writers left behind anywhere in the home; returns how many files. Raises `HomeError`."""
     folders = [home.root, home.keys, home.state, home.secrets_dir, *_days(home)]

@@ -196,7 +196,7 @@ def record(path: Path, row: UrlRow, *, limit: int = 64 << 20) -> Kept:
 
 
 def payload(path: Path, row: UrlRow) -> Iterator[bytes]:
-    """Yield the payload of one archived response in pieces: the bytes that WARC-Payload-Digest covers."""
+    """Yield the payload of one archived response in pieces: the body without its transfer coding."""
     with _response(path, row) as block:
         yield from block.payload()
 
@@ -256,7 +256,7 @@ def _url_row(record: Record, number: int, view: http1.Head, revisit: bool) -> Ur
         url=url,
         status=view.status,
         mime=mime_type(view.get("content-type")),
-        digest=record.require("warc-payload-digest"),
+        digest=record.head.get("warc-payload-digest") or record.require("warc-block-digest"),
         record=number,
         offset=record.offset,
         length=record.length,

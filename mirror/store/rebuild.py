@@ -64,6 +64,12 @@ def catch_up(place: Home, index: Index, *, progress: Progress | None = None) -> 
     return Summary(captures=work.captures, texts=0, skipped=tuple(work.skipped), aside=None)
 
 
+def catch_up_home(place: Home) -> None:
+    """The same with the home's own index, after a crash or when it is new. Raises `HomeError`."""
+    with Index.open(place.index_path) as index:
+        catch_up(place, index)
+
+
 class _Filling:
     """Brings files into an index, each once."""
 

@@ -1,45 +1,45 @@
 """Reading .warc.gz and .warc files as hostile input: constant memory, every byte accounted for.
 
-The whole of a range is inflated as one stream, which fails on anything that is not a gzip member; beside it, the
-member boundaries are noted from the compressed bytes, so that "one member a record" is checked as well.
+The whole of a range is inflated as one stream, which fails on anything that is not a gzip member; `misfit` then walks
+the compressed bytes and checks that there is one member a record, and nothing between members.
 """
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
 from isal import isal_zlib
 
-from mirror.errors import LimitError, MalformedError
-from mirror.formats import gz
+from mirror.errors import MalformedError
+from mirror.formats import gz, warc
 
 READ = 256 << 10
 _CHUNK = 128 << 10
 _TAIL_TRIES = 4096
+_WINDOW = 16 << 10
 _TAIL_WINDOW = 48 << 20
+_TAIL_BUDGET = 192 << 20
+_TAIL_STEP = 4 << 20
+_TAIL_TRY = 64 << 10
 _MEMBER = b"\x1f\x8b\x08"
-_PLAIN_MEMBER = b"\x1f\x8b\x08\x00"
-_OVERLAP = 16
+PLAIN_MEMBER = b"\x1f\x8b\x08\x00"
+"""A member without optional fields."""
+
+_METADATA = warc.VERSION + b"WARC-Type: metadata\r\n"
 
 
 class Compressed:
-    """The compressed bytes [start, end) of a file, as the inflater's source; notes members and the CRC-32 on the way.
-
-    `members`: (offset, ISIZE of the member before it) of every place that looks like the start of a plain member.
-    """
+    """The compressed bytes [start, end) of a file, as the inflater's source; takes their CRC-32 on the way."""
 
     def __init__(self, fd: int, start: int, end: int) -> None:
         self._fd = fd
-        self._position = self.start = start
-        self.end = end
+        self._position = start
+        self._end = end
         self.crc = 0
-        self.flags = 0  # of the first member
-        self.members: list[tuple[int, int]] = []
-        self._last = b""
 
     def read(self, count: int) -> bytes:
         """Part of the inflater's idea of a file; it reads with `readinto`."""
@@ -47,39 +47,15 @@ class Compressed:
         return bytes(buffer[: self.readinto(memoryview(buffer))])
 
     def readinto(self, buffer: memoryview) -> int:
-        want = min(len(buffer), self.end - self._position)
+        want = min(len(buffer), self._end - self._position)
         if want <= 0:
             return 0
         got = os.preadv(self._fd, [buffer[:want]], self._position)
         if not got:
             raise MalformedError("the file became shorter while it was read", f"offset {self._position}")
-        data = bytes(buffer[:got])
-        self.crc = gz.crc32(data, self.crc)
-        self._note(data)
+        self.crc = gz.crc32(buffer[:got], self.crc)
         self._position += got
         return got
-
-    def _note(self, data: bytes) -> None:
-        joined = self._last + data
-        base = self._position - len(self._last)
-        if not self._last:
-            self.flags = data[3] if len(data) > 3 else 0
-        at = joined.find(_PLAIN_MEMBER)
-        while at >= 0:
-            if at + len(gz.HEADER) > len(joined):
-                break
-            if at >= 4:
-                self.members.append((base + at, int.from_bytes(joined[at - 4 : at], "little")))
-            at = joined.find(_PLAIN_MEMBER, at + 1)
-        # what is kept lets a header that straddles the edge be seen whole next time, with the ISIZE before it
-        self._last = joined[-_OVERLAP:]
-
-    def candidates(self) -> Iterator[tuple[int, int]]:
-        seen = self.start
-        for offset, size in self.members:
-            if offset > seen:
-                seen = offset
-                yield offset, size
 
 
 class Stream:
@@ -99,7 +75,7 @@ class Stream:
         while len(self.buffer) - self.position < count:
             try:
                 more = self._reader.read(max(READ, count - (len(self.buffer) - self.position)))
-            except (EOFError, OSError, ValueError, gz.GzipError) as e:
+            except (EOFError, OSError, ValueError, OverflowError, gz.GzipError) as e:
                 raise MalformedError(f"broken gzip data ({e})", f"near uncompressed offset {self.tell()}") from e
             if not more:
                 return False
@@ -139,39 +115,147 @@ def open_file(path: Path) -> int:
     return fd
 
 
-def last_member(fd: int, end: int) -> tuple[int, bytes, bytes]:
+def last_member(fd: int, end: int, *, largest: int = _TAIL_WINDOW) -> tuple[int, bytes, bytes] | None:
     """The gzip member that ends exactly at `end`: (offset, its bytes, what it holds).
 
-    Found from the back by trying; raises `MalformedError` when there is none within 48 MiB.
+    Found from the back by trying; None when there is none of at most `largest` bytes, compressed or not, or when too
+    many places look like one.
     """
-    window, tries = 64 << 10, 0
+    window, tries, budget = 64 << 10, 0, _TAIL_BUDGET
     tried_from = end
     while True:
-        start = max(0, end - window)
+        start = max(0, end - min(window, largest))
         data = os.pread(fd, end - start, start)
         at = data.rfind(_MEMBER, 0, min(len(data), tried_from - start + 2))
         while at >= 0:
             tries += 1
-            if tries > _TAIL_TRIES:
-                raise LimitError("too many places look like the last gzip member", f"offset {start + at}")
-            content = _whole(data[at:])
+            if tries > _TAIL_TRIES or budget <= 0:
+                return None
+            member = memoryview(data)[at:]
+            content, inflated = _whole(member, largest)
             if content is not None:
-                return start + at, data[at:], content
+                return start + at, bytes(member), content
+            budget -= inflated
             at = data.rfind(_MEMBER, 0, at + 2)
-        if start == 0 or window >= _TAIL_WINDOW:
-            raise MalformedError("the file does not end with a whole gzip member", f"offset {end}")
+        if start == 0 or window >= largest:
+            return None
         tried_from = start
         window *= 8
 
 
-def _whole(data: bytes) -> bytes | None:
-    """The content, if `data` is one gzip member and nothing else (bounded by the size of an opening)."""
-    inflater = isal_zlib.decompressobj(wbits=31)
+def last_record(fd: int, end: int, *, largest: int = _TAIL_WINDOW) -> tuple[int, bytes, bytes] | None:
+    """The same for a file that is not compressed: the `metadata` record that ends exactly at `end`."""
+    window = 64 << 10
+    while True:
+        start = max(0, end - min(window, largest))
+        data = os.pread(fd, end - start, start)
+        at = data.rfind(_METADATA)
+        for _ in range(_TAIL_TRIES):
+            if at < 0:
+                break
+            head_end = data.find(b"\r\n\r\n", at, at + warc.MAX_HEAD)
+            length = warc.content_length(data[at : head_end + 4], head_end - at) if head_end >= 0 else None
+            if length is not None and head_end + 4 + length + len(warc.TAIL) == len(data):
+                return start + at, data[at:], data[at:]
+            at = data.rfind(_METADATA, 0, at)
+        if start == 0 or window >= largest:
+            return None
+        window *= 8
+
+
+def _whole(data: memoryview, largest: int) -> tuple[bytes | None, int]:
+    """The content, if `data` is one gzip member and nothing else; and how many bytes the try cost."""
+    inflater: Any = isal_zlib.decompressobj(wbits=31)
+    pieces: list[bytes] = []
+    rest: bytes | memoryview = data
+    size = 0
     try:
-        content: bytes = inflater.decompress(data, _TAIL_WINDOW)
+        while not inflater.eof and size < largest and len(rest):
+            pieces.append(inflater.decompress(rest, _TAIL_STEP))
+            size += len(pieces[-1])
+            rest = inflater.unconsumed_tail
     except gz.GzipError:
-        return None
-    return content if inflater.eof and not inflater.unused_data else None
+        return None, size + _TAIL_TRY
+    whole = inflater.eof and not inflater.unused_data
+    return b"".join(pieces) if whole else None, size + _TAIL_TRY
+
+
+def misfit(fd: int, start: int, end: int, sizes: Sequence[int], header: bytes) -> int | None:
+    """Check that [start, end), which inflates cleanly, is one gzip member for each of `sizes` (uncompressed bytes).
+
+    Returns the position of the first size that has no member of its own, or None when all have, each starting with
+    `header`. Stored members are walked block by block; the end of a deflated one is the next header behind the right
+    ISIZE, which a true end always is.
+    """
+    window = _Window(fd, end)
+    at = start
+    for number, size in enumerate(sizes):
+        if window.get(at, len(header)) != header:
+            return number
+        following = _stored_end(window, at + len(gz.HEADER), size)
+        if following is None:
+            following = _deflated_end(window, at, end, size, header, is_last=number == len(sizes) - 1)
+        if following is None:
+            return number
+        at = following
+    return None if at == end else len(sizes)
+
+
+class _Window:
+    """Bytes of a file at any place, read ahead a little."""
+
+    def __init__(self, fd: int, end: int) -> None:
+        self.fd, self._end = fd, end
+        self._base, self._data = 0, b""
+
+    def get(self, at: int, count: int) -> bytes:
+        start = at - self._base
+        if start < 0 or start + count > len(self._data):
+            self._base, self._data = at, os.pread(self.fd, min(max(count, _WINDOW), max(0, self._end - at)), at)
+            start = 0
+        return self._data[start : start + count]
+
+    def find(self, header: bytes, at: int) -> int:
+        """The first place of `header` from `at` on, or -1."""
+        while at < self._end:
+            self.get(at, min(_WINDOW, self._end - at))
+            found = self._data.find(header, at - self._base)
+            if found >= 0:
+                return self._base + found
+            at = max(at + 1, self._base + len(self._data) - len(header) + 1)
+        return -1
+
+
+def _stored_end(window: _Window, at: int, size: int) -> int | None:
+    """Where the member ends whose deflate stream at `at` is stored blocks of together `size` bytes, or None."""
+    total = 0
+    while True:
+        block = window.get(at, 5)
+        if len(block) < 5 or block[0] > 1:
+            return None
+        length = block[1] | block[2] << 8
+        total += length
+        at += 5 + length
+        if block[0] == 1:
+            return at + 8 if total == size else None
+
+
+def _deflated_end(window: _Window, start: int, end: int, size: int, header: bytes, *, is_last: bool) -> int | None:
+    wanted = (size & 0xFFFFFFFF).to_bytes(4, "little")
+    at, passed = start + len(gz.HEADER), False
+    while True:
+        found = window.find(header, at)
+        following = end if found < 0 and is_last else found
+        if following < 0:
+            return None
+        if window.get(following - 4, 4) == wanted and not (is_last and following != end):
+            break
+        if following == end:
+            return None
+        passed = True
+        at = following + 1
+    # a header that was passed over is chance, unless another member stands before the record
+    return None if passed and starts_record(window.fd, start) is None else following
 
 
 def starts_record(fd: int, offset: int) -> bytes | None:

@@ -8,7 +8,7 @@ from hashlib import sha256
 
 from mirror.formats import merkle, segments, warc
 from mirror.verify import digests
-from mirror.verify.container import READ, Stream
+from mirror.verify.container import READ, Stream, misfit
 from mirror.verify.verdict import Name
 
 _SMALL = 2 << 20
@@ -49,6 +49,7 @@ class Job:
     first: int
     last: int
     compressed: bool
+    header: bytes  # how each gzip member starts
     deep: bool
 
 
@@ -88,7 +89,7 @@ def check_range(fd: int, job: Job, opening: segments.Opening) -> RangeResult:
         result.crc = stream.source.crc
         result.size = job.end - job.start
         if not result.problems:
-            _members(stream, sizes, job, result)
+            _members(fd, sizes, job, result)
     return result
 
 
@@ -169,27 +170,12 @@ def _deep(check: digests.Record, number: int, result: RangeResult) -> None:
     result.digests += check.checked
 
 
-def _members(stream: Stream, sizes: list[int], job: Job, result: RangeResult) -> None:
-    """One gzip member a record, without optional gzip fields, and nothing between members.
-
-    True boundaries are among the candidates, so taking the first that fits never misses them.
-    """
-    source = stream.source
-    if source is None:
-        return
-    if source.flags:
-        result.problems.append(_problem(Name.MALFORMED, job.first, "a gzip member with optional header fields"))
-        return
-    candidates = source.candidates()
-    for number, size in enumerate(sizes[:-1], job.first):
-        for _offset, isize in candidates:
-            if isize == size & 0xFFFFFFFF:
-                break
-        else:
-            result.problems.append(
-                _problem(Name.MALFORMED, number, "not one gzip member a record, or bytes between members")
-            )
-            return
+def _members(fd: int, sizes: list[int], job: Job, result: RangeResult) -> None:
+    """One gzip member a record, without optional gzip fields, and nothing between members."""
+    wrong = misfit(fd, job.start, job.end, sizes, job.header)
+    if wrong is not None:
+        sentence = "not one gzip member a record, or bytes between members"
+        result.problems.append(_problem(Name.MALFORMED, job.first + wrong, sentence))
 
 
 def _ends_early(stream: Stream, number: int) -> Problem:

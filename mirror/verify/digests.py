@@ -26,6 +26,7 @@ _FIELD = re.compile(
     re.I | re.M,
 )
 _MAX_HTTP_HEAD = 512 << 10
+_HEAD_END = re.compile(rb"\r?\n\r?\n")
 _CHUNKED = re.compile(rb"\ntransfer-encoding:[^\n]*chunked", re.I)
 _NEW = {"sha256": hashlib.sha256, "sha1": hashlib.sha1}
 
@@ -84,17 +85,15 @@ class Record:
             self._feed_payload(data)
             return
         joined = self._head + data
-        end = joined.find(b"\r\n\r\n")
-        if end < 0:
-            plain = joined.find(b"\n\n")
-            if plain < 0 and len(joined) <= _MAX_HTTP_HEAD:
-                self._head = joined
-                return
-            end = plain - 2 if plain >= 0 else len(joined)
+        match = _HEAD_END.search(joined)
+        if match is None and len(joined) <= _MAX_HTTP_HEAD:
+            self._head = joined
+            return
+        end = match.end() if match else len(joined)
         self._head = None
-        if _CHUNKED.search(joined, 0, end + 2) and self._wanted_payload is not None:
+        if _CHUNKED.search(joined, 0, end) and self._wanted_payload is not None:
             self._chunks, self._coded = Dechunker(), _new(self._wanted_payload[0])
-        self._feed_payload(memoryview(joined)[end + 4 :])
+        self._feed_payload(memoryview(joined)[end:])
 
     def _feed_payload(self, data: bytes | memoryview) -> None:
         if self._payload is None:

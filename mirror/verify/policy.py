@@ -52,7 +52,7 @@ def load(folder: Path) -> TrustPolicy:
         raise HomeError(f"{path} cannot be read: {e}") from e
     try:
         document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as e:
+    except (tomllib.TOMLDecodeError, RecursionError) as e:
         raise MalformedError(str(e), str(path)) from e
     return _policy(document, folder, str(path))
 
@@ -62,6 +62,8 @@ def _policy(document: dict[str, Any], folder: Path, place: str) -> TrustPolicy:
     if unknown or document.get("version") != 1:
         raise MalformedError(f"unknown keys or version: {', '.join(sorted(unknown)) or document.get('version')}", place)
     seal = document.get("seal", {})
+    if type(seal) is not dict or type(document.get("require", [])) is not list:
+        raise MalformedError("[seal] is a table and require is a list of names", place)
     names, threshold = seal.get("keys", []), seal.get("threshold", 1)
     if set(seal) - {"keys", "threshold"} or type(threshold) is not int or threshold < 1:
         raise MalformedError("[seal] takes keys and a threshold of at least 1", place)
@@ -69,7 +71,7 @@ def _policy(document: dict[str, Any], folder: Path, place: str) -> TrustPolicy:
         raise MalformedError("[seal] keys is a list of names", place)
     try:
         require = frozenset(Claim(c) for c in document.get("require", []))
-    except ValueError as e:
+    except (ValueError, TypeError) as e:
         raise MalformedError(f"require: {e}; possible: {', '.join(c.value for c in Claim)}", place) from e
     keys = {}
     for name in names:
@@ -81,7 +83,7 @@ def _policy(document: dict[str, Any], folder: Path, place: str) -> TrustPolicy:
 
 
 def _key(folder: Path, name: str, place: str) -> vkey.VerifierKey:
-    if "/" in name or name.startswith("."):
+    if "/" in name or name.startswith(".") or not name.isprintable():
         raise MalformedError(f"{name!r} is not the name of a key beside this file", place)
     path = folder / f"{name}.vkey"
     try:

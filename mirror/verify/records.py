@@ -11,7 +11,7 @@ from mirror.verify import digests
 from mirror.verify.container import READ, Stream
 from mirror.verify.verdict import Name
 
-_LENGTH = re.compile(rb"\r?\ncontent-length:[ \t]*([0-9]{1,18})[ \t]*\r?\n", re.I)
+_LENGTH = re.compile(rb"\ncontent-length:[ \t]*([^\r\n]*?)[ \t]*(?=\r?\n)", re.I)
 _VERSION = re.compile(rb"WARC/(?:0\.1[78]|1\.[01])\r?\n")
 _TARGET = re.compile(rb"\r\nWARC-Target-URI: urn:mirror:(opening|seal):")
 _MAX_PROBLEMS = 20
@@ -41,7 +41,7 @@ def scan(fd: int, start: int, end: int, *, compressed: bool) -> Scan:
         place = f"record {result.records} at uncompressed offset {stream.tell()}"
         head = _head(stream, place)
         length = _LENGTH.findall(head)
-        if len(length) != 1:
+        if len(length) != 1 or not length[0].isdigit() or len(length[0]) > 18:
             raise MalformedError("no single Content-Length", place)
         check = digests.Record(head)
         left = int(length[0])

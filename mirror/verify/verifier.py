@@ -20,6 +20,9 @@ from mirror.verify.verdict import Check, Claim, Name, Outcome, Status, Verdict
 PARALLEL_FROM = 32 << 20
 """Bytes of a file from which its ranges are worth several processes."""
 
+_LARGEST_SEAL = 2 << 20
+"""Bytes of a seal's record: an envelope of at most 1 MiB and its head."""
+
 RunScan = Callable[[Path, Sequence[tuple[int, int]], bool], list[records.Scan]]
 RunContent = Callable[[Path, Sequence[content.Job], bytes], list[content.RangeResult]]
 
@@ -69,6 +72,7 @@ class _Sealed:
     end: int  # where the sealed records end, in bytes of the file
     closing_start: int  # where the seal's member starts
     crc: int | None  # what the seal's member states about the bytes before it
+    compressed: bool
 
 
 def verify(path: Path, policy: TrustPolicy, *, deep: bool = False, runner: Runner = HERE) -> Verdict:
@@ -99,9 +103,11 @@ def verify(path: Path, policy: TrustPolicy, *, deep: bool = False, runner: Runne
 
 def _read_end(fd: int, size: int, compressed: bool) -> _Sealed | None:
     """Seal and opening, the last two records; None when the file does not end with a seal of ours."""
-    if not compressed:
+    find = container.last_member if compressed else container.last_record
+    last = find(fd, size, largest=_LARGEST_SEAL)
+    if last is None:
         return None
-    seal_at, member, seal_record = container.last_member(fd, size)
+    seal_at, member, seal_record = last
     head = warc.parse_head(seal_record)
     target = head.get("warc-target-uri") or ""
     if not target.startswith("urn:mirror:seal:"):
@@ -112,7 +118,10 @@ def _read_end(fd: int, size: int, compressed: bool) -> _Sealed | None:
     if envelope.payload_type != dsse.IN_TOTO:
         raise MalformedError("the seal is not an in-toto statement", "seal")
     seal = statement.decode(envelope.payload)
-    opening_at, _, opening_record = container.last_member(fd, seal_at)
+    before = find(fd, seal_at)
+    if before is None:
+        raise MalformedError("no whole record stands before the seal", f"offset {seal_at}")
+    opening_at, opening_member, opening_record = before
     opening_head = warc.parse_head(opening_record)
     opening = opening_record[opening_head.size : -len(warc.TAIL)]
     crc = gz.closing_crc(member)
@@ -125,9 +134,14 @@ def _read_end(fd: int, size: int, compressed: bool) -> _Sealed | None:
         raise MalformedError("the record of the seal is not as its statement says", "seal record")
     if rebuilt_opening != opening_record or numbers[0] != seal.records:
         raise MalformedError("the record of the opening is not as the seal says", "opening record")
-    if (member[3] != 0) if crc is None else gz.closing(seal_record, crc) != member:
+    if compressed and opening_member[3]:
+        raise MalformedError("a gzip member with optional header fields", f"offset {opening_at}")
+    if compressed and ((member[3] != 0) if crc is None else gz.closing(seal_record, crc) != member):
         raise MalformedError("the last gzip member is not in its canonical form", f"offset {seal_at}")
-    return _Sealed(seal=seal, envelope=envelope, opening=opening, end=opening_at, closing_start=seal_at, crc=crc)
+    return _Sealed(
+        seal=seal, envelope=envelope, opening=opening, end=opening_at, closing_start=seal_at, crc=crc,
+        compressed=compressed,
+    )  # fmt: skip
 
 
 # -- 2 content
@@ -153,7 +167,7 @@ def _sealed(path: Path, size: int, sealed: _Sealed, policy: TrustPolicy, deep: b
         sentence = f"the opening lists {len(opening)} records, the seal covers {seal.records}"
         problems.append(content.Problem(name=Name.CONTENT_ALTERED, place="opening", sentence=sentence))
     checks.append(_container_check(path, sealed, results))
-    checks += _content_checks(path, seal, results, problems, deep)
+    checks += _content_checks(path, sealed, results, problems, deep)
     checks += _signature_checks(sealed, policy)
     checks += _later_layers()
     facts = {
@@ -174,15 +188,16 @@ def _sealed(path: Path, size: int, sealed: _Sealed, policy: TrustPolicy, deep: b
 def _jobs(path: Path, sealed: _Sealed, count: int, deep: bool, parts: int) -> list[content.Job]:
     """Divide the sealed records into ranges at members whose record ids say which record they are."""
     edges = [(0, 0)]
-    if parts > 1:
+    if parts > 1 and sealed.compressed:
         with _Descriptor(path) as fd:
             for offset, head in container.split(fd, 0, sealed.end, parts):
                 number = warc.record_number(head)
                 if number is not None and edges[-1][1] < number < count:
                     edges.append((offset, number))
     edges.append((sealed.end, count))
+    header = gz.HEADER if sealed.crc is not None else container.PLAIN_MEMBER
     return [
-        content.Job(start=a, end=b, first=first, last=last, compressed=True, deep=deep)
+        content.Job(start=a, end=b, first=first, last=last, compressed=sealed.compressed, header=header, deep=deep)
         for (a, first), (b, last) in pairwise(edges)
     ]
 
@@ -208,11 +223,12 @@ def _container_check(path: Path, sealed: _Sealed, results: list[content.RangeRes
 
 def _content_checks(
     path: Path,
-    seal: statement.CaptureSeal,
+    sealed: _Sealed,
     results: list[content.RangeResult],
     problems: list[content.Problem],
     deep: bool,
 ) -> list[Check]:
+    seal = sealed.seal
     tree = merkle.Range(0)
     for result in results:
         if result.end != result.start and not result.nodes:
@@ -220,7 +236,7 @@ def _content_checks(
         tree.join(merkle.Range(result.start, result.nodes, result.end))
     same = tree.end == seal.records and tree.root().hex() == seal.root
     if not same and not any(p.name.outcome is Outcome.REFUTED for p in problems):
-        place, sentence = _name_the_record(path)
+        place, sentence = _name_the_record(path, sealed.compressed)
         problems.append(content.Problem(name=Name.CONTENT_ALTERED, place=place, sentence=sentence))
     if not problems:
         sentence = f"all {seal.records} records are, byte for byte, those that were sealed, and there is nothing else"
@@ -238,12 +254,12 @@ def _content_checks(
     ]
 
 
-def _name_the_record(path: Path) -> tuple[str, str]:
+def _name_the_record(path: Path, compressed: bool) -> tuple[str, str]:
     """The root differs: which record is it? Their own digests and numbers tell, when they still can."""
     sentence = "the records are not those that were sealed"
     try:
         with _Descriptor(path) as fd:
-            found = records.scan(fd, 0, os.fstat(fd).st_size, compressed=True)
+            found = records.scan(fd, 0, os.fstat(fd).st_size, compressed=compressed)
     except MalformedError as e:
         return e.place, sentence
     if found.problems:
@@ -357,11 +373,21 @@ def _unsealed(path: Path, size: int, compressed: bool, policy: TrustPolicy, runn
                 place=place,
             )
         )
-    if any(s.ours for s in scans):
+    if any(s.ours for s in scans) and _ends_loosely(path, size, compressed):
+        checks.append(
+            Check(check="container", claim=Claim.INTACT, status=Status.FAILED, name=Name.MALFORMED, place="end of file",
+                  sentence="a seal is inside, but bytes follow it that belong to no small record")
+        )  # fmt: skip
+    elif any(s.ours for s in scans):
         checks.append(
             Check(check="content", claim=Claim.INTACT, status=Status.FAILED, name=Name.UNSEALED_RECORD,
                   place="last record",
                   sentence="a seal is inside, but the file does not end with it: what follows was never sealed")
+        )  # fmt: skip
+    elif _is_ours(path, compressed):
+        checks.append(
+            Check(check="container", claim=Claim.INTACT, status=Status.FAILED, name=Name.MALFORMED, place="end of file",
+                  sentence="this is the beginning of a sealed capture, but opening and seal are gone: it was cut off")
         )  # fmt: skip
     elif not problems:
         without = sum(s.without_digest for s in scans)
@@ -388,6 +414,19 @@ def _unsealed(path: Path, size: int, compressed: bool, policy: TrustPolicy, runn
         "raw_bytes": sum(s.raw for s in scans), "trust": policy.source,
     }  # fmt: skip
     return _verdict(path, checks, policy, facts)
+
+
+def _ends_loosely(path: Path, size: int, compressed: bool) -> bool:
+    find = container.last_member if compressed else container.last_record
+    with _Descriptor(path) as fd:
+        return find(fd, size, largest=_LARGEST_SEAL) is None
+
+
+def _is_ours(path: Path, compressed: bool) -> bool:
+    """The first record has number 0 in its id, as only the recorder counts them."""
+    with _Descriptor(path) as fd:
+        head = container.starts_record(fd, 0) if compressed else os.pread(fd, 4096, 0)
+    return head is not None and warc.record_number(head) == 0
 
 
 # -- 5 the verdict

@@ -87,7 +87,7 @@ def test_offsets_and_lengths_are_those_another_reader_finds(maker: Maker) -> Non
     for url in _rows(maker, path).urls:
         data = path.read_bytes()[url.offset : url.offset + url.length]
         assert theirs[url.url] == (url.offset, url.length, url.digest.removeprefix("sha256:"))
-        assert gzip.decompress(data).startswith(b"WARC/1.1\r\nWARC-Type: response\r\n")
+        assert b"\r\nWARC-Type: response\r\n" in gzip.decompress(data)
 
 
 def test_page_is_given_without_transfer_and_content_coding(maker: Maker) -> None:
@@ -102,14 +102,14 @@ def test_page_is_cut_at_the_limit(maker: Maker) -> None:
     assert page is not None and page.payload == b"a" * 1000
 
 
-def test_record_gives_heads_byte_for_byte_and_payload_as_its_digest_covers_it(maker: Maker) -> None:
+def test_record_gives_heads_byte_for_byte_and_payload_without_transfer_coding(maker: Maker) -> None:
     exchange = chunked(PAGE, [b"text"])
     path = maker.capture(PAGE, [exchange])
     url = _rows(maker, path).urls[0]
     kept = reading.record(path, url)
     assert kept.http_head == exchange.head
     assert kept.warc_head.startswith(b"WARC/1.1\r\n") and kept.warc_head.endswith(b"\r\n\r\n")
-    assert "sha256:" + hashlib.sha256(kept.payload).hexdigest() == url.digest
+    assert "sha256:" + hashlib.sha256(b"".join(exchange.body)).hexdigest() == url.digest
     assert gzip.decompress(kept.payload) == b"text"
 
 
@@ -272,5 +272,5 @@ def test_broken_chunks_give_what_stands_before_the_break(maker: Maker) -> None:
     url = row.urls[0]
     kept = reading.record(path, url).payload
     assert b"bad" not in kept
-    assert url.digest == "sha256:" + hashlib.sha256(kept).hexdigest()
+    assert url.digest == "sha256:" + hashlib.sha256(exchange.body[0]).hexdigest()
     assert b"".join(reading.payload(path, url)) == kept
