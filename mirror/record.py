@@ -22,6 +22,8 @@ from mirror.model import CaptureId, Connection, Exchange
 _FLUSH_BYTES = 1 << 20
 _FLUSH_PARTS = 900
 _TINY = 1200
+_LINES_ALONE, _LINES_TOGETHER = 1000, 64
+"""Lines of the exchange log stand alone, as segments, in a capture of ordinary size; in a huge one 64 go together."""
 _CRLF = b"\r\n"
 
 ALONE = re.compile(
@@ -150,7 +152,10 @@ class Recorder:
     def exchanges(self, when: float) -> Written:
         """The log of all exchanges so far, a JSON object a line: connections and certificates first, then each exchange
         (timing, failure), which is a segment of its own."""
-        pieces = [b"".join(self._log), *self._exchanges] if self._log else self._exchanges
+        lines = self._exchanges
+        if len(lines) > _LINES_ALONE:
+            lines = [b"".join(lines[i : i + _LINES_TOGETHER]) for i in range(0, len(lines), _LINES_TOGETHER)]
+        pieces = [b"".join(self._log), *lines] if self._log else lines
         return self.metadata("exchanges", "application/jsonl", pieces or [b"\n"], when)
 
     # -- the end of the file

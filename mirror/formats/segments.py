@@ -28,6 +28,9 @@ BODY_CUT = 1 << 20
 MAX_OPENING = 32 << 20
 """Bytes of an opening that we write or read (some three million records)."""
 
+_MAX_LINE = 1 << 20
+"""Bytes of a line of it: half a million segments of one record."""
+
 _SALT = b"mirror/segment-salt/v1"
 _COMMIT = b"mirror/segment/v1\x00"
 _MAGIC = b"mirror-opening/v1\n"
@@ -96,7 +99,7 @@ def write_opening(secret: bytes, cuts: Sequence[Sequence[int]]) -> bytes:
     """The opening's block. Raises `LimitError` when the capture has more records than an opening may list."""
     lines = [" ".join(map(str, lengths)) for lengths in cuts]
     block = _MAGIC + base64.b64encode(secret) + b"\n" + "".join(line + "\n" for line in lines).encode()
-    if len(block) > MAX_OPENING:
+    if len(block) > MAX_OPENING or max(map(len, lines), default=0) > _MAX_LINE:
         raise LimitError("the capture has too many records for one file; lower [capture] max_requests")
     return block
 
@@ -123,6 +126,8 @@ class Opening:
             raise MalformedError("segment lengths are not decimal numbers, one line a record", "opening")
         self._lines = body.split(b"\n")
         self._lines.pop()
+        if max(map(len, self._lines), default=0) > _MAX_LINE:
+            raise LimitError("more than 1 MiB of segment lengths for one record", "opening")
 
     def __len__(self) -> int:
         return len(self._lines)

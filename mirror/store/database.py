@@ -41,6 +41,10 @@ _MIGRATIONS = (
 """Step i brings a database of `user_version` i to i + 1. Steps are never changed, only added."""
 
 
+_MAPPED = 1 << 30
+"""Bytes of the database that a reader maps, so that look-ups copy no pages; a writer does not (a full disk)."""
+
+
 def connect(path: Path) -> tuple[sqlite3.Connection, bool]:
     """A connection that writes, and whether the file was made by this call."""
     with explained(path):
@@ -69,6 +73,7 @@ def connect_read_only(path: Path) -> sqlite3.Connection:
         db = sqlite3.connect(f"{uri}?{mode}", uri=True, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
         try:
             _tune(db)
+            db.execute(f"PRAGMA mmap_size = {_MAPPED}")
             db.execute("SELECT count(*) FROM (SELECT 1 FROM sqlite_schema LIMIT 1)").fetchone()
             return db
         except sqlite3.OperationalError as e:
@@ -173,7 +178,8 @@ _ADVICE = {
 def home_error(error: sqlite3.Error, path: Path) -> HomeError:
     if "fts5" in str(error) and "no such module" in str(error):
         return HomeError("this Python's SQLite has no full-text search (FTS5); use a Python that has it")
-    advice = _ADVICE.get(_code(error))
+    extended = getattr(error, "sqlite_errorcode", 0)
+    advice = _ADVICE.get(sqlite3.SQLITE_FULL if extended == sqlite3.SQLITE_IOERR_SHMSIZE else _code(error))
     return HomeError(f"{path}: {advice}") if advice else damaged(path)
 
 

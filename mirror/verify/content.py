@@ -14,6 +14,9 @@ from mirror.verify.verdict import Name
 _SMALL = 2 << 20
 """Records up to this many bytes are looked at in one piece."""
 
+_TINY = 32 << 10
+"""Records up to this many bytes cost more in Python than in hashing."""
+
 _MAX_PROBLEMS = 20
 
 
@@ -105,16 +108,31 @@ def _small(stream: Stream, cut: list[int], total: int, number: int, result: Rang
     ):
         result.problems.append(_problem(Name.MALFORMED, number, "not one whole WARC record"))
     view = memoryview(buffer)
+    stream.position = end
     out = []
     at = position
-    for length in cut:
+    for length in cut[:-1]:
         out.append(sha256(view[at : at + length]).digest())
         at += length
-    if deep and head_end >= 0:
-        check = digests.Record(buffer[position : head_end + 4])
+    if not deep or head_end < 0 or end - at < len(warc.TAIL):
+        out.append(sha256(view[at:end]).digest())
+        return out
+    head = buffer[position : head_end + 4]
+    checked = digests.plain(head, buffer, head_end + 4, end - 4) if total < _TINY else None
+    if checked is not None:
+        out.append(sha256(view[at:end]).digest())
+        result.digests += checked[0]
+        result.problems += [_problem(Name.DIGEST_MISMATCH, number, sentence) for sentence in checked[1]]
+        return out
+    hasher = sha256(view[at : end - 4])
+    check = digests.Record(head)
+    if check.payload_starts(buffer, head_end + 4, at):  # the last segment is the payload: hashed once for both
+        check.feed_block(view[head_end + 4 : end - 4], payload=hasher.digest())
+    else:
         check.feed(view[head_end + 4 : end - 4])
-        _deep(check, number, result)
-    stream.position = end
+    hasher.update(view[end - 4 : end])
+    out.append(hasher.digest())
+    _deep(check, number, result)
     return out
 
 

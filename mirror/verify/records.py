@@ -15,6 +15,8 @@ _LENGTH = re.compile(rb"\ncontent-length:[ \t]*([^\r\n]*?)[ \t]*(?=\r?\n)", re.I
 _VERSION = re.compile(rb"WARC/(?:0\.1[78]|1\.[01])\r?\n")
 _TARGET = re.compile(rb"\r\nWARC-Target-URI: urn:mirror:(opening|seal):")
 _MAX_PROBLEMS = 20
+_SMALL = 1 << 20
+"""Blocks up to this many bytes are looked at in one piece."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -38,46 +40,65 @@ def scan(fd: int, start: int, end: int, *, compressed: bool) -> Scan:
     stream = Stream(fd, start, end, compressed=compressed)
     result = Scan()
     while stream.ensure(1):
-        place = f"record {result.records} at uncompressed offset {stream.tell()}"
-        head = _head(stream, place)
+        began = stream.tell()
+        head = _head(stream, result.records, began)
         length = _LENGTH.findall(head)
         if len(length) != 1 or not length[0].isdigit() or len(length[0]) > 18:
-            raise MalformedError("no single Content-Length", place)
-        check = digests.Record(head)
-        left = int(length[0])
-        while left:
-            if not stream.ensure(1):
-                raise MalformedError("the file ends within a record", place)
-            take = min(left, len(stream.buffer) - stream.position, READ * 4)
-            check.feed(memoryview(stream.buffer)[stream.position : stream.position + take])
-            stream.position += take
-            left -= take
-        for sentence in check.finish():
-            if len(result.problems) < _MAX_PROBLEMS:
-                result.problems.append((Name.DIGEST_MISMATCH, place, sentence))
-        if not stream.ensure(4) or stream.buffer[stream.position : stream.position + 4] != warc.TAIL:
-            raise MalformedError("a record does not end with two empty lines", place)
+            raise MalformedError("no single Content-Length", _place(result.records, began))
+        size = int(length[0])
+        checked = None
+        if size <= _SMALL and stream.ensure(size + 4):
+            start = stream.position
+            checked = digests.plain(head, stream.buffer, start, start + size)
+        if checked is not None:
+            stream.position += size
+            count, wrong, unknown = checked[0], checked[1], 0
+        else:
+            check = _stream(stream, head, size, _place(result.records, began))
+            wrong = check.finish()
+            count, unknown = check.checked, check.unchecked
+        if wrong and len(result.problems) < _MAX_PROBLEMS:
+            result.problems += [(Name.DIGEST_MISMATCH, _place(result.records, began), w) for w in wrong]
+        if not stream.ensure(4) or not stream.buffer.startswith(warc.TAIL, stream.position):
+            raise MalformedError("a record does not end with two empty lines", _place(result.records, began))
         stream.position += 4
         result.records += 1
-        result.digests += check.checked
-        result.unchecked += check.unchecked
-        result.without_digest += not check.checked
-        result.ours += bool(_TARGET.search(head))
+        result.digests += count
+        result.unchecked += unknown
+        result.without_digest += not count
+        result.ours += b"urn:mirror:" in head and bool(_TARGET.search(head))
     result.raw = stream.tell()
     return result
 
 
-def _head(stream: Stream, place: str) -> bytes:
+def _place(number: int, offset: int) -> str:
+    return f"record {number} at uncompressed offset {offset}"
+
+
+def _stream(stream: Stream, head: bytes, left: int, place: str) -> digests.Record:
+    """Take a block of any size through the digests that its head states."""
+    check = digests.Record(head)
+    while left:
+        if not stream.ensure(1):
+            raise MalformedError("the file ends within a record", place)
+        take = min(left, len(stream.buffer) - stream.position, READ * 4)
+        check.feed(memoryview(stream.buffer)[stream.position : stream.position + take])
+        stream.position += take
+        left -= take
+    return check
+
+
+def _head(stream: Stream, number: int, began: int) -> bytes:
     want = 2048
     while True:
         whole = stream.ensure(want)
         buffer, position = stream.buffer, stream.position
         end = buffer.find(b"\r\n\r\n", position, position + warc.MAX_HEAD)
         if not _VERSION.match(buffer, position):
-            raise MalformedError("not a WARC record", place)
+            raise MalformedError("not a WARC record", _place(number, began))
         if end >= 0:
             stream.position = end + 4
             return buffer[position : end + 4]
         if not whole or want >= warc.MAX_HEAD:
-            raise MalformedError("a WARC header without end", place)
+            raise MalformedError("a WARC header without end", _place(number, began))
         want *= 4

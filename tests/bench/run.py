@@ -41,6 +41,8 @@ def main() -> int:
     args = parser.parse_args()
     wanted = args.names or list(BENCHES)
     unknown = [name for name in wanted if name.partition(":")[0] not in BENCHES]
+    if args.rounds < 1:
+        parser.error("--rounds takes a number from 1 on")
     if unknown:
         parser.error(f"no benchmark {unknown[0]}; there are {', '.join(BENCHES)}")
     work = Work(args.work)

@@ -22,9 +22,9 @@ from measure import say
 from mirror.store import secrets
 
 PEERS = {
-    "venv": ("fastwarc", ["fastwarc>=0.15", "warcio>=1.7.5", "setuptools"]),
-    "venv-warcprox": ("warcprox", ["warcprox", "setuptools"]),
-    "venv-pywb": ("pywb", ["pywb", "setuptools"]),
+    "venv": ("fastwarc", ["fastwarc>=0.15", "warcio>=1.7.5", "setuptools<80"]),
+    "venv-warcprox": ("warcprox", ["warcprox", "setuptools<80"]),
+    "venv-pywb": ("pywb", ["pywb", "setuptools<80"]),
 }
 """Folder → a command in it, packages. Each in a virtual environment of its own, since their requirements differ."""
 

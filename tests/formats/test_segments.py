@@ -82,6 +82,8 @@ def test_garbage_is_malformed_and_nothing_worse(garbage: bytes, keep: int) -> No
 def test_too_large_openings_are_neither_read_nor_written() -> None:
     with pytest.raises(LimitError):
         segments.Opening(bytes(segments.MAX_OPENING + 1))
+    with pytest.raises(LimitError, match="one record"):
+        segments.Opening(MAGIC + BASE64 + b"\n" + b"1 " * (1 << 19) + b"11\n")
     with pytest.raises(LimitError, match="too many records"):
         segments.write_opening(SECRET, [[10**14] * 1000] * 2200)
 
