@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 
@@ -59,6 +59,8 @@ def parse_head(head: bytes) -> Head:
     """View of a head; lines without a colon are left out of the view. Values are decoded as UTF-8, else Latin-1."""
     match = _STATUS.match(head)
     version, status = ((int(match[1]), int(match[2])), int(match[3])) if match else ((0, 0), 0)
+    if head.isascii() and b"\n " not in head and b"\n\t" not in head:  # nearly every head: one decoding for all lines
+        return Head(version, status, tuple(_plain_fields(head.decode("ascii"))))
     fields: list[tuple[str, str]] = []
     for line in _LINE.split(head)[1:]:
         name, colon, value = line.partition(b":")
@@ -67,6 +69,16 @@ def parse_head(head: bytes) -> Head:
         elif colon:
             fields.append((name.strip().lower().decode("latin-1"), _text(value.strip())))
     return Head(version, status, tuple(fields))
+
+
+def _plain_fields(head: str) -> Iterator[tuple[str, str]]:
+    for line in head.replace("\r\n", "\n").split("\n")[1:]:
+        name, colon, value = line.partition(":")
+        if colon:
+            yield name.strip(_SPACE).lower(), value.strip(_SPACE)
+
+
+_SPACE = " \t\n\r\x0b\x0c"  # what bytes.strip takes off
 
 
 def _text(value: bytes) -> str:

@@ -13,6 +13,7 @@ Fragments never leave the browser and are dropped. Existing percent-escapes and 
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 import unicodedata
@@ -83,6 +84,7 @@ def parse(text: str) -> Url:
     return parse_href("https://" + text)
 
 
+@functools.lru_cache(maxsize=1024)  # a capture asks for the same few URLs several times
 def parse_href(text: str) -> Url:
     """Read an absolute http(s) URL as the WHATWG URL Standard does (§4.4); raise `UrlError`."""
     return _resolve(text, None)

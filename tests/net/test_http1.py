@@ -296,3 +296,11 @@ def test_a_great_many_empty_members_take_linear_time():
 def test_no_coding_raises_on_any_bytes(payload, coding):
     got, _ = decode_whole(payload, coding, limit=1000)
     assert len(got) <= 1000
+
+
+@given(st.lists(st.sampled_from([b"A", b":", b" ", b"\t", b"\r", b"\n", b"\r\n", b"b", b"\x1f", b"\x0b"]), max_size=60))
+def test_plain_head_is_read_like_any_other(parts):
+    """The quick way for ASCII heads and the careful one agree: a byte that is not ASCII in the status line picks it."""
+    rest = b"".join(parts)
+    quick, careful = (parse_head(b"HTTP/1.1 200 " + reason + b"\r\n" + rest) for reason in (b"OK", b"\xff"))
+    assert quick.fields == careful.fields
