@@ -118,13 +118,15 @@ def _small(stream: Stream, cut: list[int], total: int, number: int, result: Rang
         out.append(sha256(view[at:end]).digest())
         return out
     head = buffer[position : head_end + 4]
-    checked = digests.plain(head, buffer, head_end + 4, end - 4) if total < _TINY else None
-    if checked is not None:
-        out.append(sha256(view[at:end]).digest())
-        result.digests += checked[0]
-        result.problems += [_problem(Name.DIGEST_MISMATCH, number, sentence) for sentence in checked[1]]
-        return out
     hasher = sha256(view[at : end - 4])
+    if total < _TINY:
+        checked = digests.plain(head.lower(), buffer, head_end + 4, end - 4, (at, hasher.digest()))
+        if checked is not None:
+            hasher.update(view[end - 4 : end])
+            out.append(hasher.digest())
+            result.digests += checked[0]
+            result.problems += [_problem(Name.DIGEST_MISMATCH, number, sentence) for sentence in checked[1]]
+            return out
     check = digests.Record(head)
     if check.payload_starts(buffer, head_end + 4, at):  # the last segment is the payload: hashed once for both
         check.feed_block(view[head_end + 4 : end - 4], payload=hasher.digest())

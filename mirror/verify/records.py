@@ -11,7 +11,7 @@ from mirror.verify import digests
 from mirror.verify.container import READ, Stream
 from mirror.verify.verdict import Name
 
-_LENGTH = re.compile(rb"\ncontent-length:[ \t]*([^\r\n]*?)[ \t]*(?=\r?\n)", re.I)
+_LENGTH = b"\ncontent-length:"
 _VERSION = re.compile(rb"WARC/(?:0\.1[78]|1\.[01])\r?\n")
 _TARGET = re.compile(rb"\r\nWARC-Target-URI: urn:mirror:(opening|seal):")
 _MAX_PROBLEMS = 20
@@ -42,14 +42,14 @@ def scan(fd: int, start: int, end: int, *, compressed: bool) -> Scan:
     while stream.ensure(1):
         began = stream.tell()
         head = _head(stream, result.records, began)
-        length = _LENGTH.findall(head)
-        if len(length) != 1 or not length[0].isdigit() or len(length[0]) > 18:
+        lower = head.lower()
+        size = _length(lower)
+        if size is None:
             raise MalformedError("no single Content-Length", _place(result.records, began))
-        size = int(length[0])
         checked = None
         if size <= _SMALL and stream.ensure(size + 4):
             start = stream.position
-            checked = digests.plain(head, stream.buffer, start, start + size)
+            checked = digests.plain(lower, stream.buffer, start, start + size)
         if checked is not None:
             stream.position += size
             count, wrong, unknown = checked[0], checked[1], 0
@@ -69,6 +69,15 @@ def scan(fd: int, start: int, end: int, *, compressed: bool) -> Scan:
         result.ours += b"urn:mirror:" in head and bool(_TARGET.search(head))
     result.raw = stream.tell()
     return result
+
+
+def _length(lower: bytes) -> int | None:
+    """Content-Length of a head in lower case; None when it is absent, malformed or stands twice."""
+    at = lower.find(_LENGTH)
+    if at < 0 or lower.find(_LENGTH, at + 1) >= 0:
+        return None
+    text = lower[at + len(_LENGTH) : lower.find(b"\n", at + 1)].strip(b" \t\r")
+    return int(text) if text.isdigit() and len(text) <= 18 else None
 
 
 def _place(number: int, offset: int) -> str:
