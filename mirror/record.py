@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import islice
 from typing import Any, Protocol
 
 from mirror.errors import LimitError, MalformedError
@@ -22,6 +23,7 @@ from mirror.model import CaptureId, Connection, Exchange
 _FLUSH_BYTES = 1 << 20
 _FLUSH_PARTS = 900
 _TINY = 1200
+_MOST_ALONE = 64
 _LINES_ALONE, _LINES_TOGETHER = 1000, 64
 """Lines of the exchange log stand alone, as segments, in a capture of ordinary size; in a huge one 64 go together."""
 _CRLF = b"\r\n"
@@ -309,7 +311,7 @@ class Recorder:
         record = top + request + warc.TAIL
         cut = _cut_head(record)  # one segment, unless a cookie or the like may have to be withheld
         if len(cut) > 1:
-            position = top.index(b"WARC-Block-Digest")  # then the digest over it stands alone as well
+            position = top.index(b"\r\nWARC-Block-Digest: ") + 2  # then the digest over it stands alone as well
             cut[:1] = [position, len(top) - 2 - position, cut[0] - (len(top) - 2)]
         self._member([record], cut, _digests(record, cut), date, "", stored=False)
 
@@ -435,10 +437,10 @@ class Recorder:
 
 
 def _cut_head(head: bytes) -> list[int]:
-    """Cut header lines so that each of `ALONE` stands by itself."""
+    """Cut header lines so that each of `ALONE` stands by itself (the first 64 of a head: a server decides how many)."""
     cut: list[int] = []
     position = 0
-    for match in ALONE.finditer(head):
+    for match in islice(ALONE.finditer(head), _MOST_ALONE):
         start, end = match.start(1), match.end() + 1
         if start > position:
             cut.append(start - position)

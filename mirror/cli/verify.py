@@ -111,12 +111,17 @@ def _files(given: list[str]) -> Iterator[Path]:
         if path.is_dir():
             yield from sorted(
                 Path(folder) / name
-                for folder, _, names in os.walk(path)
+                for folder, _, names in os.walk(path, onerror=_unreadable)
                 for name in names
                 if name.endswith(_SUFFIXES) and not name.startswith(".tmp-")
             )
         else:
             yield path
+
+
+def _unreadable(error: OSError) -> None:
+    """A folder that is passed over could hold anything."""
+    raise HomeError(f"{error.filename} cannot be read ({error.strerror}); mend that, or name what lies beside it")
 
 
 def _stdin() -> Path:

@@ -16,8 +16,10 @@ from __future__ import annotations
 
 import base64
 import re
+from array import array
 from collections.abc import Sequence
 from hashlib import sha256
+from operator import sub
 
 from mirror.errors import LimitError, MalformedError
 
@@ -107,7 +109,7 @@ def write_opening(secret: bytes, cuts: Sequence[Sequence[int]]) -> bytes:
 class Opening:
     """A parsed opening: the secret, and the cut of each record without holding millions of integers."""
 
-    __slots__ = ("_lines", "secret")
+    __slots__ = ("_body", "_starts", "secret")
 
     def __init__(self, block: bytes) -> None:
         """Raises `MalformedError` unless every byte follows the format, `LimitError` above MAX_OPENING."""
@@ -124,17 +126,18 @@ class Opening:
         body = block[end + 1 :]
         if not _BODY.match(body):
             raise MalformedError("segment lengths are not decimal numbers, one line a record", "opening")
-        self._lines = body.split(b"\n")
-        self._lines.pop()
-        if max(map(len, self._lines), default=0) > _MAX_LINE:
+        self._body = body
+        self._starts = array("I", [0])  # of the lines, and the end: four bytes a record, whatever the opening says
+        self._starts.extend(m.end() for m in re.finditer(rb"\n", body))
+        if max(map(sub, self._starts[1:], self._starts), default=0) > _MAX_LINE:
             raise LimitError("more than 1 MiB of segment lengths for one record", "opening")
 
     def __len__(self) -> int:
-        return len(self._lines)
+        return len(self._starts) - 1
 
     def cut(self, record: int) -> list[int]:
         """Segment lengths of a record, in bytes."""
-        return list(map(int, self._lines[record].split(b" ")))
+        return list(map(int, self._body[self._starts[record] : self._starts[record + 1] - 1].split(b" ")))
 
 
 def cut_body(length: int, tail: int) -> list[int]:

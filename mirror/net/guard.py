@@ -15,12 +15,14 @@ from mirror.errors import BlockedAddressError
 _V4 = tuple(
     ipaddress.IPv4Network(n)
     for n in (
-        "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24",
+        "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "168.63.129.16/32",
+        "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24",
         "192.0.2.0/24", "192.31.196.0/24", "192.52.193.0/24", "192.88.99.0/24", "192.168.0.0/16", "192.175.48.0/24",
         "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/3",
     )
 )  # fmt: skip
-"""IANA special-purpose registry, multicast and reserved space; the metadata address 169.254.169.254 is link-local."""
+"""IANA special-purpose registry, multicast and reserved space; the metadata address 169.254.169.254 is link-local,
+168.63.129.16 is another provider's."""
 
 _V6_GLOBAL = ipaddress.IPv6Network("2000::/3")
 _V6_BLOCKED = tuple(
@@ -45,7 +47,17 @@ def refused(address: str) -> bool:
     return any(ip in n for n in _V4)
 
 
-_LOCAL_NAMES = (".localhost", ".local", ".internal", ".lan", ".home.arpa", ".intranet")
+_LOCAL_NAMES = (
+    ".localhost",
+    ".local",
+    ".internal",
+    ".lan",
+    ".home.arpa",
+    ".intranet",
+    ".localdomain",
+    ".home",
+    ".corp",
+)
 
 
 def refused_at_far_end(host: str) -> bool:

@@ -1,14 +1,12 @@
 """Reading .warc.gz and .warc files as hostile input: constant memory, every byte accounted for.
 
-The whole of a range is inflated as one stream, which fails on anything that is not a gzip member; `misfit` then walks
-the compressed bytes and checks that there is one member a record, and nothing between members.
+Members are read one by one up to their exact ends, so that nothing can stand between them or be skipped.
 """
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,7 +18,7 @@ from mirror.formats import gz, warc
 READ = 256 << 10
 _CHUNK = 128 << 10
 _TAIL_TRIES = 4096
-_WINDOW = 16 << 10
+_FIRST = 4 << 10
 _TAIL_WINDOW = 48 << 20
 _TAIL_BUDGET = 192 << 20
 _TAIL_STEP = 4 << 20
@@ -32,50 +30,156 @@ PLAIN_MEMBER = b"\x1f\x8b\x08\x00"
 _METADATA = warc.VERSION + b"WARC-Type: metadata\r\n"
 
 
-class Compressed:
-    """The compressed bytes [start, end) of a file, as the inflater's source; takes their CRC-32 on the way."""
+class Members:
+    """What the gzip members in bytes [start, end) of a file hold, one after the other, with their exact bounds.
 
-    def __init__(self, fd: int, start: int, end: int) -> None:
-        self._fd = fd
-        self._position = start
-        self._end = end
+    `sizes`: uncompressed bytes of each member read to its end; `odd`: one began otherwise than with `header`; `crc`: of
+    all compressed bytes read. Members of stored blocks are passed on as they lie there, the others are inflated.
+    """
+
+    def __init__(self, fd: int, start: int, end: int, header: bytes = b"") -> None:
         self.crc = 0
+        self.sizes: list[int] = []
+        self.odd = False
+        self._fd, self._position, self._end = fd, start, end
+        self._header = header
+        self._data, self._at = b"", 0  # compressed bytes read ahead, and how far they are used
+        self._inflater: Any = None
+        self._stored = False
+        self._left, self._final = 0, False  # of the stored block at hand
+        self._sum = self._size = 0  # CRC-32 and bytes of the member so far
 
     def read(self, count: int) -> bytes:
-        """Part of the inflater's idea of a file; it reads with `readinto`."""
-        buffer = bytearray(count)
-        return bytes(buffer[: self.readinto(memoryview(buffer))])
+        """At most `count` bytes of one member; empty at the end. Raises `MalformedError`."""
+        pieces: list[bytes] = []
+        have = 0
+        while have < count:
+            if not self._stored and self._inflater is None:
+                if have or not self._open():
+                    break
+            elif self._stored:
+                have += self._copy(count - have, pieces)
+            else:
+                have += self._inflate(count - have, pieces)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    def readinto(self, buffer: memoryview) -> int:
-        want = min(len(buffer), self._end - self._position)
-        if want <= 0:
-            return 0
-        got = os.preadv(self._fd, [buffer[:want]], self._position)
-        if not got:
-            raise MalformedError("the file became shorter while it was read", f"offset {self._position}")
-        self.crc = gz.crc32(buffer[:got], self.crc)
-        self._position += got
-        return got
+    def _need(self, count: int) -> bool:
+        """Have `count` compressed bytes at hand; False when the range ends before."""
+        while len(self._data) - self._at < count:
+            piece = os.pread(self._fd, min(_CHUNK, self._end - self._position), self._position)
+            if not piece:
+                return False
+            self.crc = gz.crc32(piece, self.crc)
+            self._position += len(piece)
+            self._data = self._data[self._at :] + piece if self._at < len(self._data) else piece
+            self._at = 0
+        return True
+
+    def _open(self) -> bool:
+        if not self._need(len(gz.HEADER) + 1):
+            if self._at < len(self._data):
+                raise self._broken("bytes after the last gzip member, or a member that was cut off")
+            return False
+        if not self._data.startswith(self._header, self._at):
+            self.odd = True
+        self._sum = self._size = 0
+        if self._data.startswith(gz.HEADER, self._at) and self._all_stored():
+            self._stored, self._left, self._final = True, 0, False
+            self._at += len(gz.HEADER)
+        else:
+            self._inflater = isal_zlib.decompressobj(wbits=31)
+        return True
+
+    def _all_stored(self) -> bool:
+        """Whether the member at hand is stored blocks only (RFC 1951 §3.2.4)."""
+        ahead = self._at + len(gz.HEADER)
+        while True:
+            block = self._data[ahead : ahead + 5]
+            if len(block) < 5:
+                block = os.pread(self._fd, 5, self._position - len(self._data) + ahead)
+            if len(block) < 5 or block[0] > 1 or block[1] ^ block[3] != 0xFF or block[2] ^ block[4] != 0xFF:
+                return False
+            if block[0] == 1:
+                return True
+            ahead += 5 + (block[1] | block[2] << 8)
+
+    def _copy(self, count: int, pieces: list[bytes]) -> int:
+        if not self._left:
+            if self._final:
+                self._close_stored()
+                return 0
+            if not self._need(5):
+                raise self._broken("a gzip member that was cut off")
+            data, at = self._data, self._at
+            self._final, self._left = data[at] == 1, data[at + 1] | data[at + 2] << 8
+            self._at += 5
+            if not self._left:
+                return 0
+        if not self._need(1):
+            raise self._broken("a gzip member that was cut off")
+        piece = self._data[self._at : self._at + min(self._left, count)]
+        self._at += len(piece)
+        self._left -= len(piece)
+        self._size += len(piece)
+        self._sum = gz.crc32(piece, self._sum)
+        pieces.append(piece)
+        return len(piece)
+
+    def _close_stored(self) -> None:
+        if not self._need(8):
+            raise self._broken("a gzip member that was cut off")
+        trailer = self._data[self._at : self._at + 8]
+        if trailer != self._sum.to_bytes(4, "little") + (self._size & 0xFFFFFFFF).to_bytes(4, "little"):
+            raise self._broken("broken gzip data (its checksum does not agree)")
+        self._at += 8
+        self._stored = False
+        self.sizes.append(self._size)
+
+    def _inflate(self, count: int, pieces: list[bytes]) -> int:
+        inflater = self._inflater
+        if not self._need(1):
+            raise self._broken("a gzip member that was cut off")
+        given = self._data[self._at : self._at + (_FIRST if not self._size else _CHUNK)]
+        try:
+            piece: bytes = inflater.decompress(given, count)
+        except (gz.GzipError, OverflowError, ValueError) as e:
+            raise self._broken(f"broken gzip data ({e})") from e
+        rest = len(inflater.unused_data) if inflater.eof else len(inflater.unconsumed_tail)
+        self._at += len(given) - rest
+        self._size += len(piece)
+        if inflater.eof:
+            self.sizes.append(self._size)
+            self._inflater = None
+        if piece:
+            pieces.append(piece)
+        return len(piece)
+
+    def _broken(self, what: str) -> MalformedError:
+        return MalformedError(what, f"offset {self._position - len(self._data) + self._at}")
 
 
 class Stream:
-    """Uncompressed bytes of a range, read in any lengths. `source` is None for a plain .warc."""
+    """Uncompressed bytes of a range, read in any lengths. `source` is None for a plain .warc.
 
-    def __init__(self, fd: int, start: int, end: int, *, compressed: bool) -> None:
-        self.source = Compressed(fd, start, end) if compressed else None
-        self._reader: Any = (
-            isal_zlib._GzipReader(cast(Any, self.source), _CHUNK) if compressed else _Plain(fd, start, end)
-        )
+    `exact`: member by member (`Members`); otherwise as one stream, which is quicker and enough where nothing is sealed.
+    """
+
+    def __init__(
+        self, fd: int, start: int, end: int, *, compressed: bool, header: bytes = b"", exact: bool = True
+    ) -> None:
+        self.source = Members(fd, start, end, header) if compressed and exact else None
+        plain = _Plain(fd, start, end)
+        self._reader: Any = self.source or (isal_zlib._GzipReader(cast(Any, plain), _CHUNK) if compressed else plain)
         self.buffer = b""
         self.position = 0
         self.offset = 0  # uncompressed offset of buffer[0]
 
     def ensure(self, count: int) -> bool:
-        """Have `count` bytes at buffer[position:]; False when the range ends before."""
+        """Have `count` bytes at buffer[position:]; False when the range ends before. Raises `MalformedError`."""
         while len(self.buffer) - self.position < count:
             try:
                 more = self._reader.read(max(READ, count - (len(self.buffer) - self.position)))
-            except (EOFError, OSError, ValueError, OverflowError, gz.GzipError) as e:
+            except (EOFError, OSError, OverflowError, ValueError, gz.GzipError) as e:
                 raise MalformedError(f"broken gzip data ({e})", f"near uncompressed offset {self.tell()}") from e
             if not more:
                 return False
@@ -90,6 +194,8 @@ class Stream:
 
 
 class _Plain:
+    """Bytes [start, end) of a file as they are; a file to the inflater."""
+
     def __init__(self, fd: int, start: int, end: int) -> None:
         self._fd, self._position, self._end = fd, start, end
 
@@ -97,6 +203,11 @@ class _Plain:
         data = os.pread(self._fd, min(count, self._end - self._position), self._position)
         self._position += len(data)
         return data
+
+    def readinto(self, buffer: memoryview) -> int:
+        got = os.preadv(self._fd, [buffer[: self._end - self._position]], self._position)
+        self._position += got
+        return got
 
 
 def is_gzip(fd: int) -> bool:
@@ -176,86 +287,8 @@ def _whole(data: memoryview, largest: int) -> tuple[bytes | None, int]:
             rest = inflater.unconsumed_tail
     except gz.GzipError:
         return None, size + _TAIL_TRY
-    whole = inflater.eof and not inflater.unused_data
-    return b"".join(pieces) if whole else None, size + _TAIL_TRY
-
-
-def misfit(fd: int, start: int, end: int, sizes: Sequence[int], header: bytes) -> int | None:
-    """Check that [start, end), which inflates cleanly, is one gzip member for each of `sizes` (uncompressed bytes).
-
-    Returns the position of the first size that has no member of its own, or None when all have, each starting with
-    `header`. Stored members are walked block by block; the end of a deflated one is the next header behind the right
-    ISIZE, which a true end always is.
-    """
-    window = _Window(fd, end)
-    at = start
-    for number, size in enumerate(sizes):
-        if window.get(at, len(header)) != header:
-            return number
-        following = _stored_end(window, at + len(gz.HEADER), size)
-        if following is None:
-            following = _deflated_end(window, at, end, size, header, is_last=number == len(sizes) - 1)
-        if following is None:
-            return number
-        at = following
-    return None if at == end else len(sizes)
-
-
-class _Window:
-    """Bytes of a file at any place, read ahead a little."""
-
-    def __init__(self, fd: int, end: int) -> None:
-        self.fd, self._end = fd, end
-        self._base, self._data = 0, b""
-
-    def get(self, at: int, count: int) -> bytes:
-        start = at - self._base
-        if start < 0 or start + count > len(self._data):
-            self._base, self._data = at, os.pread(self.fd, min(max(count, _WINDOW), max(0, self._end - at)), at)
-            start = 0
-        return self._data[start : start + count]
-
-    def find(self, header: bytes, at: int) -> int:
-        """The first place of `header` from `at` on, or -1."""
-        while at < self._end:
-            self.get(at, min(_WINDOW, self._end - at))
-            found = self._data.find(header, at - self._base)
-            if found >= 0:
-                return self._base + found
-            at = max(at + 1, self._base + len(self._data) - len(header) + 1)
-        return -1
-
-
-def _stored_end(window: _Window, at: int, size: int) -> int | None:
-    """Where the member ends whose deflate stream at `at` is stored blocks of together `size` bytes, or None."""
-    total = 0
-    while True:
-        block = window.get(at, 5)
-        if len(block) < 5 or block[0] > 1:
-            return None
-        length = block[1] | block[2] << 8
-        total += length
-        at += 5 + length
-        if block[0] == 1:
-            return at + 8 if total == size else None
-
-
-def _deflated_end(window: _Window, start: int, end: int, size: int, header: bytes, *, is_last: bool) -> int | None:
-    wanted = (size & 0xFFFFFFFF).to_bytes(4, "little")
-    at, passed = start + len(gz.HEADER), False
-    while True:
-        found = window.find(header, at)
-        following = end if found < 0 and is_last else found
-        if following < 0:
-            return None
-        if window.get(following - 4, 4) == wanted and not (is_last and following != end):
-            break
-        if following == end:
-            return None
-        passed = True
-        at = following + 1
-    # a header that was passed over is chance, unless another member stands before the record
-    return None if passed and starts_record(window.fd, start) is None else following
+    left = len(inflater.unused_data)
+    return b"".join(pieces) if inflater.eof and not left else None, size + left + _TAIL_TRY
 
 
 def starts_record(fd: int, offset: int) -> bytes | None:

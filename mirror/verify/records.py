@@ -37,7 +37,7 @@ def scan(fd: int, start: int, end: int, *, compressed: bool) -> Scan:
 
     Raises `MalformedError` where the compression or the record structure breaks.
     """
-    stream = Stream(fd, start, end, compressed=compressed)
+    stream = Stream(fd, start, end, compressed=compressed, exact=False)
     result = Scan()
     while stream.ensure(1):
         began = stream.tell()

@@ -23,6 +23,8 @@ PARALLEL_FROM = 32 << 20
 _LARGEST_SEAL = 2 << 20
 """Bytes of a seal's record: an envelope of at most 1 MiB and its head."""
 
+_SIGNATURE_SIZE = 64
+
 RunScan = Callable[[Path, Sequence[tuple[int, int]], bool], list[records.Scan]]
 RunContent = Callable[[Path, Sequence[content.Job], bytes], list[content.RangeResult]]
 
@@ -283,6 +285,8 @@ def _signature_checks(sealed: _Sealed, policy: TrustPolicy) -> list[Check]:
     if absent:
         sentence = f"{len(absent)} of {len(seal.signers)} signatures that the statement names are not there"
         checks.append(_seal_check(Status.MISSING, Name.THRESHOLD_NOT_MET, sentence))
+    if any(len(sig) != _SIGNATURE_SIZE for sig in present.values()):
+        checks.append(_seal_check(Status.FAILED, Name.SEAL_INVALID, "a signature does not have the size of one"))
     good: list[str] = []
     for keyid in seal.signers:
         key = policy.keys.get(keyid)
@@ -296,9 +300,10 @@ def _signature_checks(sealed: _Sealed, policy: TrustPolicy) -> list[Check]:
         return checks
     if len(good) >= policy.threshold:
         names = " and ".join(policy.keys[k].name for k in good)
-        checks.append(
-            _seal_check(Status.PASSED, None, f"sealed by {names} ({len(good)} of {policy.threshold} required)")
-        )
+        others = len(present) - len(good)
+        more = f"; {others} more by keys that this reader's trust does not name, not checked" if others else ""
+        sentence = f"sealed by {names} ({len(good)} of {policy.threshold} required{more})"
+        checks.append(_seal_check(Status.PASSED, None, sentence))
     elif good:
         sentence = f"{len(good)} trusted signatures, {policy.threshold} required"
         checks.append(_seal_check(Status.UNTRUSTED, Name.THRESHOLD_NOT_MET, sentence))
