@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, TypeVar
 import mirror
 from mirror.capture import Browser, Capture, CaptureLimits, Missing, Scope, capture
 from mirror.config import Config
-from mirror.errors import HomeError, MirrorError
+from mirror.errors import HomeError
 from mirror.formats import urls
 from mirror.formats.warc import date
 from mirror.model import CaptureId, CaptureRow, Exchange, Report, UrlRow
@@ -163,7 +163,7 @@ class Preserver:
             if batch and self._index is not None:
                 try:
                     await self._in(self._database, self._index.add, *(r for r, _ in batch))
-                except MirrorError as e:
+                except Exception as e:  # noqa: BLE001  whatever it is, all who wait must hear of it
                     for _, waiting in batch:
                         waiting.set_exception(e)
                 else:
