@@ -14,9 +14,6 @@ from mirror.verify.verdict import Name
 _SMALL = 2 << 20
 """Records up to this many bytes are looked at in one piece."""
 
-_TINY = 32 << 10
-"""Records up to this many bytes cost more in Python than in hashing."""
-
 _MAX_PROBLEMS = 20
 
 
@@ -120,23 +117,16 @@ def _small(stream: Stream, cut: list[int], total: int, number: int, result: Rang
         out.append(sha256(view[at:end]).digest())
         return out
     head = buffer[position : head_end + 4]
+    # the last segment is the payload, in most records: hashed once for both
     hasher = sha256(view[at : end - 4])
-    if total < _TINY:
-        checked = digests.plain(head.lower(), buffer, head_end + 4, end - 4, (at, hasher.digest()))
-        if checked is not None:
-            hasher.update(view[end - 4 : end])
-            out.append(hasher.digest())
-            result.digests += checked[0]
-            result.problems += [_problem(Name.DIGEST_MISMATCH, number, sentence) for sentence in checked[1]]
-            return out
-    check = digests.Record(head)
-    if check.payload_starts(buffer, head_end + 4, at):  # the last segment is the payload: hashed once for both
-        check.feed_block(view[head_end + 4 : end - 4], payload=hasher.digest())
-    else:
-        check.feed(view[head_end + 4 : end - 4])
+    checked = digests.plain(head.lower(), buffer, head_end + 4, end - 4, (at, hasher.digest()))
     hasher.update(view[end - 4 : end])
     out.append(hasher.digest())
-    _deep(check, number, result)
+    if checked is None:
+        check = digests.Record(head)
+        check.feed(view[head_end + 4 : end - 4])
+        checked = check.result()
+    _deep(*checked, number, result)
     return out
 
 
@@ -171,7 +161,7 @@ def _large(
     if tail != warc.TAIL:
         result.problems.append(_problem(Name.MALFORMED, number, "the record does not end with two empty lines"))
     if check is not None:
-        _deep(check, number, result)
+        _deep(*check.result(), number, result)
     return out
 
 
@@ -186,10 +176,9 @@ def _pieces(stream: Stream, length: int) -> Iterator[memoryview | None]:
         length -= take
 
 
-def _deep(check: digests.Record, number: int, result: RangeResult) -> None:
-    for sentence in check.finish():
-        result.problems.append(_problem(Name.DIGEST_MISMATCH, number, sentence))
-    result.digests += check.checked
+def _deep(count: int, wrong: list[str], number: int, result: RangeResult) -> None:
+    result.problems += [_problem(Name.DIGEST_MISMATCH, number, sentence) for sentence in wrong]
+    result.digests += count
 
 
 def _ends_early(stream: Stream, number: int) -> Problem:

@@ -79,7 +79,6 @@ class Record:
         "_chunks",
         "_coded",
         "_head",
-        "_known",
         "_payload",
         "_wanted_block",
         "_wanted_payload",
@@ -101,7 +100,6 @@ class Record:
         self._payload: hashlib._Hash | None = None
         self._coded: hashlib._Hash | None = None
         self._chunks: Dechunker | None = None
-        self._known: bytes | None = None  # the payload's digest, taken elsewhere
         self._head: bytes | None = None
         if self._wanted_payload is not None:
             self._payload = _new(self._wanted_payload[0])
@@ -117,19 +115,6 @@ class Record:
             self.unchecked += 1
             return None
         return algorithm, text
-
-    def payload_starts(self, data: bytes, start: int, at: int) -> bool:
-        """Whether the payload of the HTTP block at data[start:] begins at `at`, is not chunked, and has a SHA-256."""
-        if self._head is None or self._wanted_payload is None or self._wanted_payload[0] != "sha256":
-            return False
-        match = _HEAD_END.search(data, start, at)
-        return match is not None and match.end() == at and not _CHUNKED.search(data, start, at)
-
-    def feed_block(self, data: bytes | memoryview, *, payload: bytes) -> None:
-        """The whole block at once, when the SHA-256 of its payload is known already."""
-        if self._block is not None:
-            self._block.update(data)
-        self._known = payload
 
     def feed(self, data: bytes | memoryview) -> None:
         if self._block is not None:
@@ -164,6 +149,11 @@ class Record:
             except MalformedError:
                 self._chunks = None
 
+    def result(self) -> tuple[int, list[str]]:
+        """The same answer as `plain` gives: digests checked, and what `finish` says."""
+        wrong = self.finish()
+        return self.checked, wrong
+
     def finish(self) -> list[str]:
         """Sentences about what does not agree; empty when all that could be checked agrees."""
         wrong = []
@@ -173,8 +163,7 @@ class Record:
                 wrong.append("the block does not have the digest its header states")
         if self._wanted_payload is not None and self._payload is not None:
             self.checked += 1
-            digests = [self._payload.digest() if self._known is None else self._known]
-            digests += [self._coded.digest()] if self._coded is not None else []
+            digests = [self._payload.digest()] + ([self._coded.digest()] if self._coded is not None else [])
             if not any(_same(self._wanted_payload[1], d) for d in digests):
                 wrong.append("the payload does not have the digest its header states")
         return wrong
